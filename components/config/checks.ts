@@ -1,0 +1,197 @@
+/** What the schema of a single key cannot see: keys that contradict each other, what is not built yet, and advice. */
+
+import type { Path } from "./jsonSchema";
+import { keyName, looksSecret, NAMESPACE, type Problem } from "./problems";
+import type { ParsedConfig } from "./schema";
+
+/**
+ * Values that are recognised but not implemented in this version. To land one, delete it here: nothing else refuses it.
+ */
+const NOT_IMPLEMENTED: { readonly targets: readonly string[]; readonly stacks: readonly string[] } = {
+    targets: ["aws", "openstack"],
+    stacks: ["fabio", "serf-haproxy"],
+};
+
+/** Ports of a machine that are taken: Consul's, the health endpoint's and the balancer's status page's. */
+export const RESERVED_PORTS: Readonly<Record<number, string>> = {
+    8300: "Consul's servers",
+    8301: "Consul's gossip",
+    8302: "Consul's gossip between datacenters",
+    8500: "Consul's HTTP API",
+    8501: "Consul's HTTPS API",
+    9191: "the health endpoint",
+    9192: "the balancer's status page",
+};
+
+/** Something wrong, with the paths that it arises from. */
+export interface Finding {
+    /** Where one of these does not say what the user meant, there is no finding. */
+    readonly paths: readonly Path[];
+    readonly problem: Problem;
+}
+
+/** Everything in a configuration that is valid by its schema and wrong all the same. */
+export function contradictions(config: ParsedConfig): Finding[] {
+    const found: Finding[] = [];
+    const note = (paths: readonly [Path, ...Path[]], message: string, remedy = "") =>
+        found.push({ paths, problem: { key: keyName(paths[0]), message, remedy } });
+    // What the user certainly wrote, whatever else is wrong at the same path.
+    const noteAnyway = (path: Path, message: string) =>
+        found.push({ paths: [], problem: { key: keyName(path), message, remedy: "" } });
+
+    const { targets, pool, service, discovery, loadBalancer } = config;
+    const onLocal = targets.includes("local");
+    const onlyLocal = targets.every((target) => target === "local");
+
+    for (const target of new Set(targets)) {
+        if (NOT_IMPLEMENTED.targets.includes(target)) {
+            noteAnyway(["targets"], `target ${target} is not implemented in this version; allowed: local`);
+        }
+        const times = targets.filter((other) => other === target).length;
+        if (times > 1) noteAnyway(["targets"], `got ${target} ${times} times; allowed: each target once`);
+    }
+    if (NOT_IMPLEMENTED.stacks.includes(loadBalancer.stack)) {
+        noteAnyway(
+            ["loadBalancer", "stack"],
+            `stack ${loadBalancer.stack} is not implemented in this version; allowed: consul-template-haproxy`,
+        );
+    }
+
+    const { install, argv, healthCheck } = service;
+    if (install.kind === "sample") {
+        if (argv.length > 0) {
+            note(
+                [
+                    ["service", "argv"],
+                    ["service", "install"],
+                ],
+                "got a command line, but install.kind is sample, which has its own",
+                `pulumi config rm --path '${NAMESPACE}:service.argv'`,
+            );
+        }
+        if (healthCheck.kind === "http") {
+            note(
+                [
+                    ["service", "healthCheck"],
+                    ["service", "install"],
+                ],
+                "got kind http, but install.kind is sample, which speaks Thrift only; allowed: thrift or tcp",
+            );
+        }
+        if (healthCheck.kind === "thrift" && healthCheck.method !== "ping") {
+            note(
+                [
+                    ["service", "healthCheck", "method"],
+                    ["service", "install"],
+                ],
+                `got ${JSON.stringify(healthCheck.method)}, but install.kind is sample; allowed: ping`,
+            );
+        }
+    } else if ((argv[0] ?? "") === "") {
+        note(
+            [
+                ["service", "argv"],
+                ["service", "install"],
+            ],
+            `not set, but install.kind is ${install.kind}; allowed: the command line, a list of texts that begins with the program`,
+            `pulumi config set --path '${NAMESPACE}:service.argv[0]' bin/server`,
+        );
+    }
+    if (install.kind === "image" && onLocal) {
+        note(
+            [["service", "install", "kind"], ["targets"]],
+            "got image, which target local cannot run, having no container runtime; allowed: sample, archive or prebaked",
+        );
+    }
+    if (service.name === "consul") {
+        note([["service", "name"]], "got consul, the name of Consul's own service; allowed: another name");
+    }
+
+    for (const [path, port] of [
+        [["service", "port"], service.port],
+        [["loadBalancer", "port"], loadBalancer.port],
+    ] as const) {
+        const owner = RESERVED_PORTS[port];
+        if (owner !== undefined) {
+            note(
+                [path],
+                `got ${port}, the port of ${owner}; allowed: any but ${Object.keys(RESERVED_PORTS).join(", ")}`,
+            );
+        }
+    }
+
+    if (loadBalancer.slots !== undefined && loadBalancer.slots < pool.size) {
+        note(
+            [
+                ["loadBalancer", "slots"],
+                ["pool", "size"],
+            ],
+            `got ${loadBalancer.slots}; allowed: ${pool.size} or more, because pool.size is ${pool.size}`,
+            `pulumi config set --path '${NAMESPACE}:loadBalancer.slots' ${slotsFor(pool.size)}`,
+        );
+    }
+    const { softObservers } = config.replacement;
+    if (softObservers !== undefined && softObservers > 1 + loadBalancer.balancers) {
+        note(
+            [
+                ["replacement", "softObservers"],
+                ["loadBalancer", "balancers"],
+            ],
+            `got ${softObservers}; allowed: a whole number from 1 to ${1 + loadBalancer.balancers}, for Consul and each balancer`,
+            `pulumi config set --path '${NAMESPACE}:replacement.softObservers' 2`,
+        );
+    }
+    if (discovery.servers === 1 && !onlyLocal) {
+        note([["discovery", "servers"], ["targets"]], "got 1; allowed: 3 or 5, because not every target is local");
+    }
+    if (loadBalancer.balancers === 1 && !onlyLocal) {
+        note(
+            [["loadBalancer", "balancers"], ["targets"]],
+            "got 1; allowed: a whole number from 2 to 5, because not every target is local",
+        );
+    }
+    return found;
+}
+
+/** The balancer's slots for a pool, where the user has not chosen: room for old and new at once, and for some growth. */
+export const slotsFor = (poolSize: number): number => Math.max(16, 2 * poolSize);
+
+/** What is allowed, and worth a second thought. */
+export function advice(config: ParsedConfig): string[] {
+    const { targets, pool, service, discovery, loadBalancer } = config;
+    const warnings: string[] = [];
+    const warn = (path: Path, message: string) => warnings.push(`${keyName(path)}: ${message}`);
+
+    if (pool.size === 1) warn(["pool", "size"], "1 is no pool: while the gateway is replaced, every call fails");
+    for (const name of Object.keys(service.environment).filter(looksSecret)) {
+        warn(
+            ["service", "environment", name],
+            "looks like a secret; it is stored in plain, in the stack's state and on each machine",
+        );
+    }
+    if (service.healthCheck.kind === "tcp") {
+        warn(
+            ["service", "healthCheck"],
+            "tcp passes a process that is stuck, because the kernel accepts connections for it; thrift sees it",
+        );
+    }
+    if (discovery.servers === 1) {
+        warn(["discovery", "servers"], "1 is a single point of failure: while it is gone, no change is seen");
+    }
+    if (loadBalancer.balancers === 1) {
+        warn(["loadBalancer", "balancers"], "1 is a single point of failure: while it is gone, every call fails");
+    }
+    const { maxGone } = config.replacement;
+    if (maxGone !== undefined && maxGone >= pool.size && pool.size > 1) {
+        warn(["replacement", "maxGone"], `${maxGone} lets the loop take the whole pool of ${pool.size} away at once`);
+    }
+    if (targets.includes("local")) {
+        for (const [path, port] of [
+            [["service", "port"], service.port],
+            [["loadBalancer", "port"], loadBalancer.port],
+        ] as const) {
+            if (port < 1024) warn(path, `on target local, only a privileged user can listen on port ${port}`);
+        }
+    }
+    return warnings;
+}

@@ -1,0 +1,50 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { HealthCheck } from "../roles/healthCheck";
+import { localLoadBalancer } from "./local/loadBalancer";
+import type { ServiceDiscovery } from "./serviceDiscovery";
+import type { Target } from "./target";
+
+/** Arguments of {@link LoadBalancer}. */
+export interface LoadBalancerArgs {
+    readonly target: Target;
+    readonly discovery: ServiceDiscovery;
+    /** How many balancers; clients hold the addresses of all. */
+    readonly balancers: number;
+    /** The port that clients call. */
+    readonly port: number;
+    /** Largest number of gateways. */
+    readonly slots: number;
+    /** Longest time that a gateway which left may keep its connections, seconds. */
+    readonly drainSeconds: number;
+    /** The name under which gateways are registered. */
+    readonly gatewayService: string;
+    readonly healthCheck: HealthCheck;
+    /** Connections that one gateway takes at a time. */
+    readonly maxConnections: number;
+}
+
+/** What an implementation of {@link LoadBalancer} gives. */
+export interface LoadBalancerOutputs {
+    /** Where clients call, `host:port`; a client that holds all of them survives the loss of a balancer. */
+    readonly endpoints: pulumi.Output<string[]>;
+    /** URLs of the balancers' status pages. */
+    readonly statusPages: pulumi.Output<string[]>;
+    /** Escape hatch: the machines' own resources. */
+    readonly machines: readonly pulumi.CustomResource[];
+}
+
+/** The balancers: they send each call to a healthy gateway, and are no single point of failure themselves. */
+export class LoadBalancer extends pulumi.ComponentResource implements LoadBalancerOutputs {
+    readonly endpoints: pulumi.Output<string[]>;
+    readonly statusPages: pulumi.Output<string[]>;
+    readonly machines: readonly pulumi.CustomResource[];
+
+    constructor(name: string, args: LoadBalancerArgs, opts?: pulumi.ComponentResourceOptions) {
+        super("gateway:index:LoadBalancer", name, {}, opts);
+        const made = localLoadBalancer(name, args, this);
+        this.endpoints = made.endpoints;
+        this.statusPages = made.statusPages;
+        this.machines = made.machines;
+        this.registerOutputs({ endpoints: this.endpoints, statusPages: this.statusPages });
+    }
+}

@@ -1,0 +1,29 @@
+/**
+ * The loopback addresses that stand for the machines of this computer. Linux answers on all of 127.0.0.0/8, so each
+ * machine can have its own, with the same ports as on a cloud.
+ */
+export interface LocalAddresses {
+    readonly discovery: (index: number) => string;
+    readonly balancer: (index: number) => string;
+    readonly replacer: string;
+    readonly gateway: (index: number) => string;
+}
+
+/** Names of the machines: those of their slots, and of their nodes in Consul, whose token policies go by the prefix. */
+export const machineName = {
+    discovery: (index: number) => `consul-${index}`,
+    balancer: (index: number) => `lb-${index}`,
+    replacer: "replacer",
+    gateway: (index: number) => `gw-${index}`,
+} as const;
+
+/** @param network a /24 inside 127.0.0.0/8, such as `127.90.0.0/24`. */
+export function localAddresses(network: string): LocalAddresses {
+    const prefix = network.slice(0, network.lastIndexOf("."));
+    return {
+        discovery: (index) => `${prefix}.${11 + index}`,
+        balancer: (index) => `${prefix}.${21 + index}`,
+        replacer: `${prefix}.31`,
+        gateway: (index) => `${prefix}.${50 + index}`,
+    };
+}

@@ -1,0 +1,74 @@
+import * as pulumi from "@pulumi/pulumi";
+import { consulPorts } from "../../roles/consul";
+import { consulServer } from "../../roles/consulServer";
+import { processLayout, renderProcess } from "../../roles/render/process";
+import { versions } from "../../scripts/tools/manifest";
+import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import { machineName } from "./addresses";
+import { bundle } from "./bundles";
+import { LocalCredentials } from "./credentials";
+import type { Gate } from "./gates";
+import { LocalInstance } from "./instance";
+
+/** Consul servers as machines of this computer. */
+export function localServiceDiscovery(
+    name: string,
+    args: ServiceDiscoveryArgs,
+    parent: pulumi.Resource,
+): ServiceDiscoveryOutputs {
+    const indices = [...Array(args.servers).keys()];
+    const addresses = indices.map(args.target.addresses.discovery);
+    const credentials = new LocalCredentials(
+        `${name}-credentials`,
+        { datacenter: args.datacenter, servers: addresses },
+        { parent },
+    );
+    const cluster = credentials.caCertificate.apply((caCertificate) => ({
+        datacenter: args.datacenter,
+        join: addresses,
+        servers: args.servers,
+        caCertificate,
+        version: versions.consul,
+    }));
+
+    const aclBundle = bundle("consul-acl");
+    const quorum: Gate = { kind: "quorum", servers: addresses.map((address) => `${address}:${consulPorts.http}`) };
+    const servers: LocalInstance[] = [];
+    for (const index of indices) {
+        const layout = processLayout(machineName.discovery(index), addresses[index] as string);
+        const machine = pulumi
+            .all([cluster, credentials.serverCertificate])
+            .apply(([known, certificate]) =>
+                renderProcess(
+                    consulServer(
+                        { cluster: known, certificate, gatewayService: args.gatewayService, aclBundle },
+                        layout,
+                    ),
+                    layout,
+                ),
+            );
+        // There is a leader only once all of them are up, so just the last one waits for it, and for the tokens.
+        const last = index === args.servers - 1;
+        const create: Gate[] = last ? [quorum, { kind: "services" }] : [{ kind: "services", except: ["consul-acl"] }];
+        servers.push(
+            new LocalInstance(
+                `${name}-${index}`,
+                {
+                    machine,
+                    secrets: credentials.secrets,
+                    onChange: "update",
+                    gates: { create, update: [{ kind: "services" }, quorum] },
+                },
+                // One after the other: an update must never take two servers at once.
+                { parent, dependsOn: servers.slice(-1) },
+            ),
+        );
+    }
+    return {
+        cluster,
+        api: pulumi.output(addresses.map((address) => `${address}:${consulPorts.https}`)),
+        ui: pulumi.output(`http://${addresses[0]}:${consulPorts.http}/ui`),
+        secrets: credentials.secrets,
+        machines: servers,
+    };
+}

@@ -1,0 +1,55 @@
+import { loadConfig } from "./components/config";
+import { ConsulObjects } from "./components/consulObjects";
+import { GatewayPool } from "./components/gatewayPool";
+import { LoadBalancer } from "./components/loadBalancer";
+import { ServiceDiscovery } from "./components/serviceDiscovery";
+import { makeTarget } from "./components/target";
+
+/** The program: every target of the configuration gets its discovery, its balancers and its pool. */
+async function deploy() {
+    const config = loadConfig();
+    return Object.fromEntries(
+        config.targets.map((kind) => {
+            const target = makeTarget(kind, config);
+            const discovery = new ServiceDiscovery(`${kind}-discovery`, {
+                target,
+                servers: config.discoveryServers,
+                datacenter: config.datacenter,
+                gatewayService: config.service.name,
+            });
+            const balancers = new LoadBalancer(`${kind}-balancer`, {
+                target,
+                discovery,
+                balancers: config.balancers,
+                port: config.balancerPort,
+                slots: config.balancerSlots,
+                drainSeconds: config.drainSeconds,
+                service: config.service,
+            });
+            const pool = new GatewayPool(`${kind}-pool`, {
+                target,
+                size: config.poolSize,
+                service: config.service,
+                discovery,
+                balancers,
+                replacement: config.replacementEnabled ? config.replacementPolicy : undefined,
+            });
+            const consul = config.consulObjects
+                ? new ConsulObjects(`${kind}-consul`, { discovery, service: config.service })
+                : undefined;
+            return [
+                kind,
+                {
+                    endpoints: balancers.endpoints,
+                    gateways: pool.endpoints,
+                    balancerStatus: balancers.statusPages,
+                    consulUi: discovery.ui,
+                    ...(consul ? { operatorToken: consul.operatorToken } : {}),
+                },
+            ];
+        }),
+    );
+}
+
+// A function, not a body: the engine may run the program several times in one process.
+export = deploy;

@@ -1,0 +1,147 @@
+/** The heart of the loop: what to do, from what is seen and remembered. No clock, no I/O, no chance. */
+import { inBootGrace, type Memory, remember, type SlotMemory } from "./memory";
+import { isHealthy, type Observation, type SlotObservation } from "./observation";
+import type { ReplacementPolicy } from "./policy";
+import { type Evidence, evidenceAgainst, notDryRun, type PoolFacts, poolRules, slotRules, type Verdict } from "./rules";
+
+/** Replace the server of one slot by a new one. */
+export interface Action {
+    readonly kind: "replace";
+    readonly slot: string;
+    readonly urn: string;
+    /** The server to be replaced. */
+    readonly serverId: string;
+    readonly evidence: Evidence["kind"];
+    readonly reason: string;
+}
+
+/** How a slot is: `starting` has never been healthy and may still be booting; `suspect` is anything else between. */
+export type Condition = "healthy" | "starting" | "suspect" | "lost" | "gone";
+
+/** What was decided about one slot. */
+export interface SlotDecision {
+    readonly slot: string;
+    readonly serverId: string;
+    readonly condition: Condition;
+    readonly evidence?: Evidence;
+    /** The rules about this slot; none when there is no evidence against its server. */
+    readonly verdicts: readonly Verdict[];
+}
+
+/** What was decided, with every rule's verdict. */
+export interface Decision {
+    readonly time: number;
+    /** What to do now: one replacement, or nothing. */
+    readonly actions: readonly Action[];
+    /** What would be done were it not a dry run. */
+    readonly wouldAct?: Action;
+    /** For people: why this is done, and why what one may expect is not. */
+    readonly reasons: readonly string[];
+    /** The rules about the pool as a whole. */
+    readonly pool: readonly Verdict[];
+    readonly slots: readonly SlotDecision[];
+    /** What to remember. An action is not in it: it enters when it is begun. */
+    readonly memory: Memory;
+}
+
+/** Decides. The same arguments always give the same decision; nothing is changed or done. */
+export function decide(observation: Observation, before: Memory, policy: ReplacementPolicy): Decision {
+    const memory = remember(observation, before, policy);
+    const facts: PoolFacts = { observation, memory, policy };
+    const pool = poolRules.map((rule) => rule(facts));
+    const slots = observation.slots.flatMap((slot) => {
+        const remembered = memory.slots[slot.slot];
+        return remembered ? [judge(facts, slot, remembered)] : [];
+    });
+    const poolPasses = pool.every((verdict) => verdict.passed);
+    const chosen = poolPasses ? choose(slots) : undefined;
+    const action = chosen && toAction(chosen, observation);
+    const dryRun = notDryRun(facts);
+    const blocked = pool.filter((verdict) => !verdict.passed);
+    return {
+        time: observation.time,
+        actions: action && dryRun.passed ? [action] : [],
+        ...(action && !dryRun.passed ? { wouldAct: action } : {}),
+        reasons: explain(slots, blocked, action, dryRun),
+        pool: [...pool, dryRun],
+        slots,
+        memory,
+    };
+}
+
+function judge(facts: PoolFacts, slot: SlotObservation, remembered: SlotMemory): SlotDecision {
+    const { time } = facts.observation;
+    const evidence = evidenceAgainst(slot, remembered, time, facts.policy);
+    return {
+        slot: slot.slot,
+        serverId: slot.serverId,
+        condition: conditionOf(slot, remembered, evidence, time, facts.policy),
+        ...(evidence
+            ? { evidence, verdicts: slotRules.map((rule) => rule({ ...facts, slot, remembered, evidence })) }
+            : { verdicts: [] }),
+    };
+}
+
+function conditionOf(
+    slot: SlotObservation,
+    remembered: SlotMemory,
+    evidence: Evidence | undefined,
+    time: number,
+    policy: ReplacementPolicy,
+): Condition {
+    if (evidence?.kind === "hard") return "gone";
+    if (isHealthy(slot)) return "healthy";
+    if (inBootGrace(remembered, time, policy)) return "starting";
+    return evidence ? "lost" : "suspect";
+}
+
+/** Of the slots that all rules let through: those with hard evidence first, then by name. */
+function choose(slots: readonly SlotDecision[]): SlotDecision | undefined {
+    const candidates = slots.filter((slot) => slot.evidence && slot.verdicts.every((verdict) => verdict.passed));
+    const rank = (slot: SlotDecision) => (slot.evidence?.kind === "hard" ? 0 : 1);
+    return [...candidates].sort((a, b) => rank(a) - rank(b) || (a.slot < b.slot ? -1 : 1))[0];
+}
+
+function toAction(chosen: SlotDecision, observation: Observation): Action | undefined {
+    const slot = observation.slots.find((candidate) => candidate.slot === chosen.slot);
+    if (!slot || !chosen.evidence) return undefined;
+    const { kind: evidence, reason } = chosen.evidence;
+    return { kind: "replace", slot: slot.slot, urn: slot.urn, serverId: slot.serverId, evidence, reason };
+}
+
+function explain(
+    slots: readonly SlotDecision[],
+    blocked: readonly Verdict[],
+    action: Action | undefined,
+    dryRun: Verdict,
+): string[] {
+    const accused = slots.filter((slot) => slot.evidence);
+    const poolReasons = blocked.map((verdict) => verdict.reason);
+    if (accused.length === 0) {
+        const healthy = slots.filter((slot) => slot.condition === "healthy").length;
+        return [`${healthy} of ${slots.length} servers healthy, no evidence against any`, ...poolReasons];
+    }
+    return accused.map((slot) => {
+        if (slot.slot === action?.slot) {
+            const verb = dryRun.passed ? "replace" : "would replace";
+            return `${verb} ${slot.slot} (${slot.evidence?.kind} evidence): ${slot.evidence?.reason}`;
+        }
+        const failing = slot.verdicts.filter((verdict) => !verdict.passed).map((verdict) => verdict.reason);
+        const against = [...failing, ...poolReasons];
+        const first = against.length > 0 ? against.join("; ") : `${action?.slot} comes first`;
+        return `${slot.slot} is ${slot.condition}, not replaced: ${first}`;
+    });
+}
+
+/**
+ * What of a decision is worth a new line in the journal: two decisions with the same signature differ only in how much
+ * time has passed.
+ */
+export function signature(decision: Decision): string {
+    const gates = (verdicts: readonly Verdict[]) => verdicts.map(({ gate, passed }) => [gate, passed]);
+    return JSON.stringify([
+        gates(decision.pool),
+        decision.slots.map((slot) => [slot.slot, slot.serverId, slot.condition, gates(slot.verdicts)]),
+        decision.actions,
+    ]);
+}

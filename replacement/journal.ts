@@ -1,0 +1,99 @@
+/** The journal of the loop: JSON lines on disk, for the person who asks at night what it did and why. */
+import {
+    closeSync,
+    existsSync,
+    fstatSync,
+    fsyncSync,
+    mkdirSync,
+    openSync,
+    readFileSync,
+    readSync,
+    renameSync,
+    writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import type { Report } from "./actor";
+import type { Action, Decision } from "./decide";
+import type { Observation } from "./observation";
+import type { ReplacementPolicy } from "./policy";
+
+/** One entry. `time` is in seconds since 1970. */
+export type JournalEntry =
+    | { readonly kind: "start"; readonly time: number; readonly pid: number; readonly policy: ReplacementPolicy }
+    | { readonly kind: "stop"; readonly time: number; readonly reason: string }
+    /** A decision that differs from the last one in more than the time that has passed, with all that it was made of. */
+    | {
+          readonly kind: "decision";
+          readonly time: number;
+          readonly decision: Omit<Decision, "memory">;
+          readonly observation: Observation;
+      }
+    | { readonly kind: "action"; readonly time: number; readonly action: Action; readonly report: Report }
+    /** Something failed that did not fail, or failed otherwise, the last time. */
+    | { readonly kind: "error"; readonly time: number; readonly where: string; readonly message: string };
+
+/** Where the loop writes down what it does. */
+export interface Journal {
+    /** @throws when it cannot be written; the loop reports that elsewhere and goes on. */
+    append(entry: JournalEntry): void;
+}
+
+/**
+ * A journal in a file. A line is written by one call, and actions are on the disk before the call returns. At
+ * `maxBytes` (default 4 MiB) the file becomes `PATH.1`, whose predecessor goes: the journal is at most twice that size.
+ */
+export function fileJournal(path: string, maxBytes = 4 * 1024 * 1024): Journal {
+    mkdirSync(dirname(path), { recursive: true });
+    return {
+        append(entry) {
+            const line = `${JSON.stringify(entry)}\n`;
+            const file = openForLine(path, Buffer.byteLength(line), maxBytes);
+            try {
+                writeSync(file, endsTorn(file) ? `\n${line}` : line);
+                if (entry.kind === "action") fsyncSync(file);
+            } finally {
+                closeSync(file);
+            }
+        },
+    };
+}
+
+function openForLine(path: string, length: number, maxBytes: number): number {
+    const file = openSync(path, "a+", 0o640);
+    const { size } = fstatSync(file);
+    if (size === 0 || size + length <= maxBytes) return file;
+    closeSync(file);
+    renameSync(path, `${path}.1`);
+    return openSync(path, "a+", 0o640);
+}
+
+/** Whether the last line has no end, because its writer was killed. */
+function endsTorn(file: number): boolean {
+    const { size } = fstatSync(file);
+    if (size === 0) return false;
+    const last = Buffer.alloc(1);
+    readSync(file, last, 0, 1, size - 1);
+    return last.toString() !== "\n";
+}
+
+/** All entries of a journal's two files, oldest first. Lines that are torn are left out; a missing file has none. */
+export function readJournal(path: string): JournalEntry[] {
+    return [`${path}.1`, path].flatMap((file) =>
+        existsSync(file) ? readFileSync(file, "utf8").split("\n").flatMap(parseLine) : [],
+    );
+}
+
+function parseLine(line: string): JournalEntry[] {
+    try {
+        const entry = JSON.parse(line) as JournalEntry;
+        return typeof entry?.kind === "string" && typeof entry.time === "number" ? [entry] : [];
+    } catch {
+        return [];
+    }
+}
+
+/** A journal in memory, for tests and simulations. */
+export function memoryJournal(): Journal & { readonly entries: JournalEntry[] } {
+    const entries: JournalEntry[] = [];
+    return { entries, append: (entry) => void entries.push(entry) };
+}

@@ -1,0 +1,286 @@
+/** What the loop remembers between two rounds, and over a restart. Plain JSON; every function here is pure. */
+import { z } from "zod";
+import type { Action } from "./decide";
+import { exists, isHealthy, isLost, type Observation, type SlotObservation } from "./observation";
+import { backoffSeconds, type ReplacementPolicy } from "./policy";
+
+const time = z.number();
+
+const slotMemorySchema = z.strictObject({
+    /** The server that all of this is about, except for the tries and what follows from them. */
+    serverId: z.string(),
+    /** Start of the boot grace: since when the server is active, or when it was seen first. */
+    activeSince: time,
+    /** Whether it was ever healthy, which ends the boot grace. */
+    passed: z.boolean(),
+    /** Sightings in a row of a server that is gone or failed. */
+    hard: z.strictObject({ count: z.number(), last: time }).optional(),
+    /** Since when it is lost without interruption. */
+    lostSince: time.optional(),
+    /** Since when it is healthy without interruption. */
+    healthySince: time.optional(),
+    /** When replacements of this slot were begun that have not (yet) brought a healthy server. */
+    tries: z.array(time),
+    /** No try before this. */
+    notBefore: time.optional(),
+    /** The slot is left alone until its server changes, or an operator says otherwise. */
+    stopped: z.strictObject({ time, reason: z.string(), serverId: z.string() }).optional(),
+});
+
+const inFlightSchema = z.strictObject({
+    slot: z.string(),
+    evidence: z.enum(["hard", "soft"]),
+    /** The server that is being replaced. */
+    serverId: z.string(),
+    startedAt: time,
+    /** When the engine was done; a replacement without it was interrupted. */
+    finishedAt: time.optional(),
+    interrupted: z.boolean().optional(),
+});
+
+/** Checks what was read from a store. */
+export const memorySchema = z.strictObject({
+    version: z.literal(1),
+    /** Time of the last observation. */
+    observedAt: time.optional(),
+    slots: z.record(z.string(), slotMemorySchema),
+    /** The budget: when replacements were begun, for the last 24 hours, oldest first. */
+    taken: z.array(time),
+    /** The replacement whose server is not yet known to be healthy, or to have failed. */
+    inFlight: inFlightSchema.optional(),
+    /** Nothing is replaced before this time. */
+    hold: z.strictObject({ until: time, reason: z.string() }).optional(),
+});
+
+/** What the loop remembers of one slot. Times are in seconds since 1970. */
+export type SlotMemory = z.infer<typeof slotMemorySchema>;
+/** A replacement that was begun and has not come to its end. */
+export type InFlight = z.infer<typeof inFlightSchema>;
+/** All that the loop remembers. */
+export type Memory = z.infer<typeof memorySchema>;
+
+/** The memory of a loop that never ran. */
+export const emptyMemory: Memory = { version: 1, slots: {}, taken: [] };
+
+const DAY = 86_400;
+
+/** How a replacement ended, as far as the memory is concerned. */
+export type Settlement =
+    | { readonly kind: "done" }
+    | { readonly kind: "refused" | "locked" | "quota" | "invalid" | "failed"; readonly reason: string };
+
+/** Whether everything could be seen without which nothing is decided. */
+export function hasSight(observation: Observation): boolean {
+    return observation.deployment.seen && observation.consul.seen && observation.controlPlane.seen;
+}
+
+/** The memory after an observation. Time that passed unobserved, or blindly, counts neither for nor against a server. */
+export function remember(observation: Observation, memory: Memory, policy: ReplacementPolicy): Memory {
+    const { time } = observation;
+    const gap = memory.observedAt === undefined ? Number.POSITIVE_INFINITY : time - memory.observedAt;
+    const continuous = gap >= 0 && gap <= policy.maxGapSeconds;
+    const sight = hasSight(observation);
+    const slots = observation.deployment.seen
+        ? Object.fromEntries(
+              observation.slots.map((slot) => [
+                  slot.slot,
+                  rememberSlot(slot, memory.slots[slot.slot], { time, continuous, sight }, policy),
+              ]),
+          )
+        : memory.slots;
+    const { hold, inFlight, observedAt: _, ...rest } = memory;
+    const next: Memory = {
+        ...rest,
+        // Servers that were not looked at are as if nothing had been observed.
+        ...(observation.deployment.seen ? { observedAt: time } : {}),
+        slots,
+        taken: memory.taken.filter((taken) => time - taken < DAY),
+        ...(hold && time < hold.until ? { hold } : {}),
+        ...(inFlight ? { inFlight } : {}),
+    };
+    return sight ? landed(observation, next, policy) : next;
+}
+
+interface Moment {
+    readonly time: number;
+    /** Whether the last observation is recent enough for "since then without interruption". */
+    readonly continuous: boolean;
+    readonly sight: boolean;
+}
+
+function rememberSlot(
+    slot: SlotObservation,
+    before: SlotMemory | undefined,
+    moment: Moment,
+    policy: ReplacementPolicy,
+): SlotMemory {
+    const { time } = moment;
+    const same = before?.serverId === slot.serverId ? before : undefined;
+    const healthy = isHealthy(slot) && moment.sight;
+    const hard = hardSightings(slot, same, time, policy);
+    const since = (start: number | undefined) => (moment.continuous ? start : undefined) ?? time;
+    const lost = isLost(slot, policy.softObservers) && moment.sight;
+    const stopped = before?.stopped?.serverId === slot.serverId ? before.stopped : undefined;
+    return {
+        serverId: slot.serverId,
+        activeSince: Math.min(time, slot.controlPlane.activeSince ?? same?.activeSince ?? time),
+        passed: healthy || (same?.passed ?? false),
+        ...(hard ? { hard } : {}),
+        ...(lost ? { lostSince: since(same?.lostSince) } : {}),
+        ...(healthy ? { healthySince: since(same?.healthySince) } : {}),
+        tries: (before?.tries ?? []).filter((tried) => time - tried < policy.triesWindowSeconds),
+        ...(before?.notBefore !== undefined && time < before.notBefore ? { notBefore: before.notBefore } : {}),
+        ...(stopped ? { stopped } : {}),
+    };
+}
+
+function hardSightings(
+    slot: SlotObservation,
+    before: SlotMemory | undefined,
+    time: number,
+    policy: ReplacementPolicy,
+): SlotMemory["hard"] {
+    if (exists(slot)) return undefined;
+    if (slot.controlPlane.state === "unknown") return before?.hard;
+    const previous = before?.hard;
+    if (previous && time === previous.last) return previous;
+    const follows = previous && time > previous.last && time - previous.last <= policy.hardWindowSeconds;
+    return { count: follows ? previous.count + 1 : 1, last: time };
+}
+
+/** Whether the control plane has said often enough that the server is gone or failed. */
+export function isHardGone(slot: SlotMemory, policy: ReplacementPolicy): boolean {
+    return (slot.hard?.count ?? 0) >= policy.hardSightings;
+}
+
+/** Whether the server exists and has been lost for long enough. */
+export function isSoftGone(slot: SlotMemory, time: number, policy: ReplacementPolicy): boolean {
+    return slot.lostSince !== undefined && time - slot.lostSince >= policy.softSeconds;
+}
+
+/** Whether the server may still be booting. */
+export function inBootGrace(slot: SlotMemory, time: number, policy: ReplacementPolicy): boolean {
+    return !slot.passed && time - slot.activeSince < policy.bootGraceSeconds;
+}
+
+/** Ends the replacement in flight when its server has proven to be healthy, or to have failed. */
+function landed(observation: Observation, memory: Memory, policy: ReplacementPolicy): Memory {
+    const { inFlight, ...rest } = memory;
+    if (!inFlight) return memory;
+    const { time } = observation;
+    const slot = memory.slots[inFlight.slot];
+    if (!slot) return rest;
+    const finishedAt = inFlight.finishedAt ?? time;
+    const flight: InFlight =
+        inFlight.finishedAt === undefined ? { ...inFlight, finishedAt, interrupted: true } : inFlight;
+
+    if (slot.healthySince !== undefined) {
+        if (time - slot.healthySince < policy.healthyBetweenSeconds) return { ...rest, inFlight: flight };
+        const { notBefore: _, ...healed } = slot;
+        return { ...rest, slots: { ...rest.slots, [flight.slot]: { ...healed, tries: [] } } };
+    }
+    const patience = policy.bootGraceSeconds + policy.healthyBetweenSeconds;
+    const failed =
+        isHardGone(slot, policy) ||
+        (isSoftGone(slot, time, policy) && !inBootGrace(slot, time, policy)) ||
+        time - finishedAt >= patience;
+    return failed ? backOff(rest, flight.slot, time, policy) : { ...rest, inFlight: flight };
+}
+
+function backOff(memory: Memory, name: string, time: number, policy: ReplacementPolicy): Memory {
+    const slot = memory.slots[name];
+    if (!slot) return memory;
+    const notBefore = time + backoffSeconds(policy, slot.tries.length);
+    return { ...memory, slots: { ...memory.slots, [name]: { ...slot, notBefore } } };
+}
+
+/** The memory for which the last observation is too long ago: "since then without interruption" starts anew. */
+export function interrupted(memory: Memory): Memory {
+    const { observedAt: _, ...rest } = memory;
+    return rest;
+}
+
+/** The memory in which a replacement is begun: budget and try are taken. To be stored before anything is done. */
+export function begin(memory: Memory, action: Action, time: number): Memory {
+    const slot = memory.slots[action.slot];
+    if (!slot) throw new Error(`nothing is known of ${action.slot}`);
+    return {
+        ...interrupted(memory),
+        slots: { ...memory.slots, [action.slot]: { ...slot, tries: [...slot.tries, time] } },
+        taken: [...memory.taken, time],
+        inFlight: { slot: action.slot, evidence: action.evidence, serverId: action.serverId, startedAt: time },
+    };
+}
+
+/** The memory after a replacement ended at `time`, whether or not it had been begun by {@link begin}. */
+export function settle(
+    memory: Memory,
+    action: Action,
+    settlement: Settlement,
+    time: number,
+    policy: ReplacementPolicy,
+): Memory {
+    const begun = memory.inFlight?.slot === action.slot && memory.inFlight.finishedAt === undefined;
+    const { inFlight, ...grounded } = memory;
+    const idle = begun ? grounded : memory;
+    switch (settlement.kind) {
+        case "done":
+            return begun && inFlight ? { ...memory, inFlight: { ...inFlight, finishedAt: time } } : memory;
+        case "failed":
+            return backOff(idle, action.slot, time, policy);
+        case "invalid":
+            return stop(idle, action, settlement.reason, time);
+        case "refused":
+            return { ...idle, hold: { until: time + policy.holdSeconds, reason: settlement.reason } };
+        case "quota":
+            return { ...giveBack(idle, memory), hold: { until: time + policy.holdSeconds, reason: settlement.reason } };
+        case "locked":
+            return {
+                ...giveBack(idle, memory),
+                hold: { until: time + policy.lockRetrySeconds, reason: settlement.reason },
+            };
+    }
+}
+
+/** Budget and try of a replacement that got no server are given back: the hold bounds how often that happens. */
+function giveBack(idle: Memory, begun: Memory): Memory {
+    const flight = begun.inFlight;
+    const slot = flight && idle.slots[flight.slot];
+    if (!flight || !slot || flight.finishedAt !== undefined) return idle;
+    return {
+        ...idle,
+        taken: without(idle.taken, flight.startedAt),
+        slots: { ...idle.slots, [flight.slot]: { ...slot, tries: without(slot.tries, flight.startedAt) } },
+    };
+}
+
+function without(times: readonly number[], time: number): number[] {
+    const index = times.lastIndexOf(time);
+    return times.filter((_, at) => at !== index);
+}
+
+function stop(memory: Memory, action: Action, reason: string, time: number): Memory {
+    const slot = memory.slots[action.slot];
+    if (!slot) return memory;
+    const stopped = { time, reason, serverId: action.serverId };
+    return { ...memory, slots: { ...memory.slots, [action.slot]: { ...slot, stopped } } };
+}
+
+/** Lets a slot be tried again that was stopped, or whose tries are used up. */
+export function forgive(memory: Memory, name: string): Memory {
+    const slot = memory.slots[name];
+    if (!slot)
+        throw new Error(`there is no slot "${name}": there are ${Object.keys(memory.slots).join(", ") || "none"}`);
+    const { stopped: _, notBefore: __, ...rest } = slot;
+    return { ...memory, slots: { ...memory.slots, [name]: { ...rest, tries: [] } } };
+}
+
+/**
+ * The part of a memory that must not be lost, as text to compare: without what changes with every observation. Losing
+ * the rest only makes the loop wait longer.
+ */
+export function lasting(memory: Memory): string {
+    const { observedAt: _, ...rest } = memory;
+    const slots = Object.entries(rest.slots).map(([name, { hard, ...slot }]) => [name, slot, hard !== undefined]);
+    return JSON.stringify({ ...rest, slots });
+}

@@ -1,0 +1,74 @@
+/** Balancers as observers: HAProxy's status page as CSV. */
+import type { BalancerState } from "../observation";
+import { request } from "./http";
+
+/** A balancer to ask. */
+export interface BalancerOptions {
+    readonly name: string;
+    /** The status page as CSV, such as `http://10.0.0.21:9192/;csv`. It has to show addresses: `stats show-legends`. */
+    readonly url: string;
+}
+
+/** The name of HAProxy's backend. */
+export const defaultBackend = "gateways";
+
+/**
+ * What a balancer does with each server of its backend, by address. Of two rows with one address the better counts: the
+ * other is a slot being cleared.
+ *
+ * @throws Error when it does not answer, or not with what is expected.
+ */
+export async function balancerStates(
+    balancer: BalancerOptions,
+    timeoutSeconds: number,
+    backend = defaultBackend,
+): Promise<Map<string, BalancerState>> {
+    const answer = await request({ url: balancer.url, timeoutSeconds });
+    if (answer.status !== 200) throw new Error(`${balancer.name}: the status page answers ${answer.status}`);
+    return statesIn(answer.body, backend, balancer.name);
+}
+
+/** Reads the CSV of {@link balancerStates}; `name` is for messages. */
+export function statesIn(csv: string, backend: string, name: string): Map<string, BalancerState> {
+    const [header, ...rows] = csv.split("\n").filter((line) => line !== "");
+    const columns = (header ?? "").replace(/^# /, "").split(",");
+    const at = (column: string) => {
+        const index = columns.indexOf(column);
+        if (index < 0) throw new Error(`${name}: the status page has no column "${column}"`);
+        return index;
+    };
+    const [pxname, svname, status, addr] = [at("pxname"), at("svname"), at("status"), at("addr")];
+    const servers = rows
+        .map(fields)
+        .filter((row) => row[pxname] === backend && !["FRONTEND", "BACKEND"].includes(row[svname] ?? ""));
+    if (!rows.some((row) => row.startsWith(`${backend},`)))
+        throw new Error(`${name}: there is no backend "${backend}"`);
+    if (servers.length > 0 && servers.every((row) => !row[addr])) {
+        throw new Error(`${name}: the status page does not show addresses (stats show-legends)`);
+    }
+    const states = new Map<string, BalancerState>();
+    for (const row of servers) {
+        const address = (row[addr] ?? "").replace(/:\d+$/, "");
+        const state = stateOf(row[status] ?? "");
+        const known = states.get(address);
+        if (known === undefined || order.indexOf(state) < order.indexOf(known)) states.set(address, state);
+    }
+    return states;
+}
+
+const order: readonly BalancerState[] = ["up", "drain", "down", "maint", "unknown"];
+
+/** Splits a line of CSV; a field in double quotes may hold commas. */
+function fields(line: string): string[] {
+    return (line.match(/(?:"(?:[^"]|"")*"|[^,]*)(?:,|$)/g) ?? []).map((field) =>
+        field.replace(/,$/, "").replace(/^"|"$/g, ""),
+    );
+}
+
+/** HAProxy says, for instance, `UP`, `UP 1/2` (on the way down), `DOWN (agent)`, `NOLB`, `DRAIN`, `MAINT (resolution)`. */
+function stateOf(status: string): BalancerState {
+    if (status.startsWith("UP")) return "up";
+    if (status.startsWith("DOWN")) return "down";
+    if (status.startsWith("NOLB") || status.startsWith("DRAIN")) return "drain";
+    return status.startsWith("MAINT") ? "maint" : "unknown";
+}

@@ -1,0 +1,138 @@
+/** Texts for the person on call. Times are in UTC. */
+import type { Decision, SlotDecision } from "./decide";
+import type { JournalEntry } from "./journal";
+import type { Pause } from "./observation";
+import type { Verdict } from "./rules";
+import type { Snapshot } from "./snapshot";
+
+/** All that `status` tells of. */
+export interface Status {
+    /** Seconds since 1970. */
+    readonly now: number;
+    readonly snapshot?: Snapshot;
+    /** The switch as it is now; "unknown" when Consul does not answer. */
+    readonly pause?: Pause | "unknown";
+    /** The last action of each slot. */
+    readonly actions: readonly Extract<JournalEntry, { kind: "action" }>[];
+}
+
+/** Whether the loop's last look is recent enough to believe that it runs. */
+export function seemsToRun({ now, snapshot }: Status): boolean {
+    if (!snapshot) return false;
+    return now - snapshot.observation.time < 10 * snapshot.policy.intervalSeconds + 5;
+}
+
+/** `status`, as text. */
+export function renderStatus(status: Status): string {
+    const { now, snapshot, pause, actions } = status;
+    if (!snapshot) return "The replacement loop has not looked at anything yet.\n";
+    const { observation, decision, policy } = snapshot;
+    const age = Math.max(0, Math.round(now - observation.time));
+    const running = seemsToRun(status)
+        ? `process ${snapshot.pid}, looked ${age} s ago`
+        : `does NOT seem to run, or a replacement is under way: its last look was ${age} s ago (process ${snapshot.pid})`;
+    const budgets = decision.pool.filter(({ gate }) => gate.startsWith("budget")).map(({ reason }) => reason);
+    const { memory } = decision;
+    return lines(
+        `loop      ${running}`,
+        `paused    ${pauseText(pause, policy.paused)}${policy.dryRun ? "; dry run" : ""}`,
+        `Consul    ${observation.consul.seen ? "has a leader" : `not seen: ${observation.consul.error}`}`,
+        `control   ${observation.controlPlane.seen ? "answers" : `not seen: ${observation.controlPlane.error}`}`,
+        `budget    ${budgets.join(", ")}`,
+        memory.inFlight
+            ? `in flight ${memory.inFlight.slot}, since ${clockTime(memory.inFlight.startedAt)}`
+            : undefined,
+        memory.hold ? `hold      until ${clockTime(memory.hold.until)}: ${memory.hold.reason}` : undefined,
+        "",
+        table([
+            ["SLOT", "SERVER", "IS", "CONTROL PLANE", "CONSUL", "BALANCERS", "LAST ACTION"],
+            ...observation.slots.map((slot) => {
+                const last = actions.filter(({ action }) => action.slot === slot.slot).at(-1);
+                const balancers = Object.entries(slot.balancers).map(([name, state]) => `${name}:${state}`);
+                return [
+                    slot.slot,
+                    slot.serverId,
+                    decision.slots.find((decided) => decided.slot === slot.slot)?.condition ?? "?",
+                    slot.controlPlane.state,
+                    slot.consul,
+                    balancers.join(" ") || "-",
+                    last ? `${clockTime(last.time)} ${last.report.outcome.kind}` : "-",
+                ];
+            }),
+        ]),
+        "",
+        `decision  ${decision.reasons.join("\n          ")}`,
+    );
+}
+
+function pauseText(pause: Status["pause"], configured: boolean): string {
+    if (configured) return "yes, by configuration";
+    if (pause === "unknown") return "unknown: Consul does not answer";
+    return pause ? `yes, by ${pause.who} at ${clockTime(pause.when)}: ${pause.why}` : "no";
+}
+
+/** One decision with every rule's verdict; `slot` leaves the other slots out. */
+export function renderDecision(decision: Omit<Decision, "memory">, slot?: string): string {
+    const slots = decision.slots.filter((decided) => slot === undefined || decided.slot === slot);
+    return lines(
+        `${timestamp(decision.time)}  decision: ${decision.reasons.join("; ")}`,
+        ...decision.pool.map((verdict) => renderVerdict("pool", verdict)),
+        ...slots.flatMap((decided) => renderSlot(decided)),
+    );
+}
+
+function renderSlot({ slot, serverId, condition, verdicts }: SlotDecision): string[] {
+    return [`    ${slot}: ${condition} (${serverId})`, ...verdicts.map((verdict) => renderVerdict(slot, verdict))];
+}
+
+function renderVerdict(scope: string, { gate, passed, reason, inputs }: Verdict): string {
+    const because = passed ? "" : `  ${JSON.stringify(inputs)}`;
+    return `    ${passed ? "pass" : "STOP"}  ${scope}.${gate}: ${reason}${because}`;
+}
+
+/** One entry of the journal, or undefined when it has nothing to do with `slot`. */
+export function renderEntry(entry: JournalEntry, slot?: string): string | undefined {
+    const at = timestamp(entry.time);
+    switch (entry.kind) {
+        case "start":
+            return `${at}  the loop starts, process ${entry.pid}\n`;
+        case "stop":
+            return `${at}  the loop ends: ${entry.reason}\n`;
+        case "error":
+            return `${at}  error in ${entry.where}: ${entry.message}\n`;
+        case "action": {
+            if (slot !== undefined && entry.action.slot !== slot) return undefined;
+            const { outcome, seconds } = entry.report;
+            const times = Object.entries(seconds).map(([phase, taken]) => `${phase} ${taken.toFixed(1)} s`);
+            const why = "reason" in outcome ? `: ${outcome.reason}` : "";
+            return `${at}  replace ${entry.action.slot} (${entry.action.serverId}): ${outcome.kind}${why} (${times.join(", ")})\n`;
+        }
+        case "decision":
+            if (slot !== undefined && !entry.decision.slots.some((decided) => decided.slot === slot)) return undefined;
+            return renderDecision(entry.decision, slot);
+    }
+}
+
+function lines(...parts: readonly (string | undefined)[]): string {
+    return `${parts.filter((part) => part !== undefined).join("\n")}\n`;
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+    const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
+    return rows
+        .map((row) =>
+            row
+                .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+                .join("  ")
+                .trimEnd(),
+        )
+        .join("\n");
+}
+
+function timestamp(time: number): string {
+    return new Date(time * 1000).toISOString();
+}
+
+function clockTime(time: number): string {
+    return `${timestamp(time).slice(11, 19)}Z`;
+}

@@ -1,0 +1,88 @@
+/** Where the loop's memory and its pause switch are kept. */
+import { z } from "zod";
+import { emptyMemory, type Memory, memorySchema } from "./memory";
+import type { Pause } from "./observation";
+import type { ConsulHttp } from "./observers/consul";
+
+/** A memory, and by which version of it the next one is compared. */
+export interface Stored {
+    readonly memory: Memory;
+    readonly index: number;
+}
+
+/** All of these throw when the store cannot be reached, or holds what this program does not understand. */
+export interface Store {
+    load(): Promise<Stored>;
+    /** Writes if nobody has since `index`. @returns the new version, or undefined when somebody has. */
+    save(memory: Memory, index: number): Promise<Stored | undefined>;
+    /** Undefined when the loop is not paused. */
+    pause(): Promise<Pause | undefined>;
+    /** Sets the pause switch, or with undefined releases it. */
+    setPause(pause: Pause | undefined): Promise<void>;
+}
+
+/** A store in this process, for tests and simulations. */
+export function memoryStore(): Store {
+    let stored: Stored = { memory: emptyMemory, index: 0 };
+    let paused: Pause | undefined;
+    return {
+        load: async () => structuredClone(stored),
+        async save(memory, index) {
+            if (index !== stored.index) return undefined;
+            stored = structuredClone({ memory, index: index + 1 });
+            return stored;
+        },
+        pause: async () => paused,
+        async setPause(pause) {
+            paused = pause;
+        },
+    };
+}
+
+/** Where the keys are by default. */
+export const defaultPrefix = "gateway/replacement/";
+
+const pauseSchema = z.object({ who: z.string(), why: z.string(), when: z.number() });
+
+/** Consul's KV store: keys `memory` and `paused` below `prefix`. */
+export function consulStore(consul: ConsulHttp, prefix = defaultPrefix): Store {
+    const memoryKey = `${prefix}memory`;
+    const pauseKey = `${prefix}paused`;
+
+    async function read<T>(key: string, schema: z.ZodType<T>): Promise<{ value: T; index: number } | undefined> {
+        const found = await consul.getKey(key);
+        if (!found) return undefined;
+        return { value: parse(key, found.value, schema), index: found.index };
+    }
+
+    return {
+        async load() {
+            const found = await read(memoryKey, memorySchema);
+            return found ? { memory: found.value, index: found.index } : { memory: emptyMemory, index: 0 };
+        },
+        async save(memory, index) {
+            const written = await consul.swapKey(memoryKey, JSON.stringify(memory), index);
+            return written === undefined ? undefined : { memory, index: written };
+        },
+        pause: async () => (await read(pauseKey, pauseSchema))?.value,
+        async setPause(pause) {
+            if (pause) await consul.putKey(pauseKey, JSON.stringify(pause));
+            else await consul.deleteKey(pauseKey);
+        },
+    };
+}
+
+function parse<T>(key: string, text: string, schema: z.ZodType<T>): T {
+    let value: unknown;
+    try {
+        value = JSON.parse(text);
+    } catch {
+        throw new Error(`Consul's key ${key} does not hold JSON`);
+    }
+    const result = schema.safeParse(value);
+    if (result.success) return result.data;
+    const issue = result.error.issues[0];
+    throw new Error(
+        `Consul's key ${key} holds what this version does not understand: ${issue?.path.join(".")}: ${issue?.message}`,
+    );
+}

@@ -1,0 +1,107 @@
+import { createHash } from "node:crypto";
+import { type Layout, type Role, type RoleFile, secretRef } from "./role";
+
+/** The ports of Consul that this project uses; the numbers are Consul's defaults, HTTPS the customary one. */
+export const consulPorts = { server: 8300, gossip: 8301, http: 8500, https: 8501 } as const;
+
+/** What every Consul agent of a deployment, server or client, has to know. */
+export interface ConsulCluster {
+    readonly datacenter: string;
+    /** Where to find the servers: addresses or, on a cloud, an auto-join expression. */
+    readonly join: readonly string[];
+    /** How many servers there are: 1, 3 or 5. */
+    readonly servers: number;
+    /** The authority's certificate, PEM. It is public. */
+    readonly caCertificate: string;
+    /** Version of the tool `consul`. */
+    readonly version: string;
+}
+
+/** Where the files of Consul are on a machine. */
+export function consulPaths(layout: Layout) {
+    const etc = `${layout.etc}/consul`;
+    return {
+        binary: `${layout.bin}/consul`,
+        config: `${etc}/agent.json`,
+        ca: `${etc}/ca.pem`,
+        certificate: `${etc}/server.pem`,
+        key: `${etc}/server-key.pem`,
+        data: `${layout.lib}/consul`,
+    };
+}
+
+/**
+ * The address of the agent's HTTP API, for use on the machine itself.
+ */
+export function consulApi(layout: Layout): string {
+    return `${layout.localAddress}:${consulPorts.http}`;
+}
+
+/** Settings that servers and clients share. `agentToken` names the secret that holds the agent's own token. */
+export function agentSettings(cluster: ConsulCluster, layout: Layout, agentToken: string) {
+    const paths = consulPaths(layout);
+    return {
+        datacenter: cluster.datacenter,
+        node_name: layout.machine,
+        node_id: nodeId(layout.machine),
+        data_dir: paths.data,
+        bind_addr: layout.address,
+        client_addr: layout.localAddress,
+        retry_join: cluster.join,
+        retry_interval: "1s",
+        encrypt: secretRef("gossipKey"),
+        disable_update_check: true,
+        acl: {
+            enabled: true,
+            default_policy: "deny",
+            // Keeps what was allowed allowed while no server can be asked.
+            down_policy: "extend-cache",
+            enable_token_persistence: true,
+            tokens: { agent: secretRef(agentToken) },
+        },
+        ports: { http: consulPorts.http, dns: -1, grpc: -1, grpc_tls: -1, serf_lan: consulPorts.gossip },
+    };
+}
+
+/** The agent's files: its settings, and the authority's certificate. */
+export function agentFiles(cluster: ConsulCluster, layout: Layout, settings: object): RoleFile[] {
+    const paths = consulPaths(layout);
+    return [
+        { path: paths.config, content: `${JSON.stringify(settings, undefined, 2)}\n` },
+        { path: paths.ca, content: cluster.caCertificate },
+    ];
+}
+
+/** The parts of a role that are the same for a server and a client agent. */
+export function agentRole(
+    name: string,
+    cluster: ConsulCluster,
+    layout: Layout,
+): Pick<Role, "name" | "binaries" | "users" | "services"> {
+    const paths = consulPaths(layout);
+    return {
+        name,
+        binaries: [{ name: "consul", source: { kind: "tool", tool: "consul", version: cluster.version } }],
+        users: ["consul"],
+        services: [
+            {
+                name: "consul",
+                description: "Consul agent",
+                argv: [paths.binary, "agent", `-config-file=${paths.config}`],
+                user: "consul",
+                // Answers only once the agent has found a server (a client) or is up (a server); needs no token.
+                ready: { kind: "http", url: `http://${consulApi(layout)}/v1/status/leader`, status: 200 },
+                stopTimeoutSeconds: 10,
+            },
+        ],
+    };
+}
+
+/**
+ * A machine's node id, derived from its name: a replaced machine is the same node to Consul, which refuses
+ * a second node id under one name for as long as it has not noticed the first one's death.
+ */
+function nodeId(machine: string): string {
+    const hex = createHash("sha256").update(`gateway node ${machine}`).digest("hex");
+    return [hex.slice(0, 8), hex.slice(8, 12), `4${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join("-");
+}

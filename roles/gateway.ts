@@ -1,0 +1,60 @@
+import { consulApi } from "./consul";
+import { registrationId } from "./consulAgent";
+import type { DrainSettings } from "./programs/drain";
+import { type Binary, type Layout, type Role, type Service, secretRef } from "./role";
+
+/** The gateway itself: any server that listens on a TCP port. */
+export interface GatewayArgs {
+    /** Its name in the catalog. */
+    readonly name: string;
+    readonly port: number;
+    /** Command line for the machine. */
+    readonly argv: (layout: Layout) => readonly string[];
+    readonly environment: Readonly<Record<string, string>>;
+    /** What the command line needs in the machine's `bin`. */
+    readonly binaries: readonly Binary[];
+    /** Seconds between SIGTERM and SIGKILL; also the longest time that draining waits for connections to end. */
+    readonly stopTimeoutSeconds: number;
+    /** The bundled program `programs/drain.ts`. */
+    readonly drainBundle: { readonly file: string; readonly sha256: string };
+    /** The secret that holds the token with which the gateway is registered. */
+    readonly token: string;
+}
+
+/** A gateway, drained before it is stopped. Its registration and its health endpoint are parts of their own. */
+export function gateway(args: GatewayArgs, layout: Layout): Role {
+    const drainPath = `${layout.etc}/drain.json`;
+    const drain: DrainSettings = {
+        api: `http://${consulApi(layout)}`,
+        serviceId: registrationId(args.name, layout),
+        token: secretRef(args.token),
+        port: args.port,
+        address: layout.address,
+        timeout: args.stopTimeoutSeconds * 1000,
+    };
+    const service: Service = {
+        name: "gateway",
+        description: `The gateway ${args.name}`,
+        argv: args.argv(layout),
+        environment: args.environment,
+        user: "gateway",
+        // Stops first, so that the agent through which it deregisters is still there.
+        after: ["consul"],
+        ready: { kind: "tcp", host: layout.address, port: args.port },
+        beforeStop: [[`${layout.bin}/node`, `${layout.bin}/drain.cjs`, drainPath]],
+        stopTimeoutSeconds: args.stopTimeoutSeconds,
+    };
+    return {
+        name: "gateway",
+        files: [{ path: drainPath, content: `${JSON.stringify(drain, undefined, 2)}\n` }],
+        services: [service],
+        binaries: [
+            { name: "node", source: { kind: "node" } },
+            { name: "drain.cjs", source: { kind: "bundle", ...args.drainBundle } },
+            ...args.binaries,
+        ],
+        users: ["gateway"],
+        ports: [{ name: "gateway", port: args.port, protocol: "tcp", reach: "deployment" }],
+        healthChecks: [],
+    };
+}

@@ -1,0 +1,114 @@
+/**
+ * A gateway machine's health endpoint: HAProxy checks the gateway as the balancers do and says over HTTP what it found.
+ * Consul's HTTP check and clouds' health checks ask it, so that none of them has to speak Thrift.
+ */
+
+import { endpoint, haproxyArgv, haproxyBinary, haproxyFile, haproxyTimeouts, haproxyUser } from "./haproxy";
+import { type HealthCheck, haproxyCheck } from "./healthCheck";
+import type { Layout, Role } from "./role";
+
+/** The port of the endpoint. */
+export const gatewayHealthPort = 9191;
+
+/** What the endpoint has to know. */
+export interface GatewayHealthArgs {
+    /** The gateway on this machine. */
+    readonly service: { readonly port: number; readonly healthCheck: HealthCheck };
+    /** Lowest version of the tool `haproxy` that will do. */
+    readonly haproxyVersion: string;
+}
+
+/** Where to ask: 200 says that the gateway takes new connections, 503 that it is broken or draining. */
+export function healthUrl(layout: Pick<Layout, "address">): string {
+    return `http://${endpoint(layout.address, gatewayHealthPort)}/health`;
+}
+
+/** One pass is enough for the better: who asks (Consul, a cloud) wants several good answers anyhow. */
+const TIMING = "check inter 500ms fastinter 200ms fall 2 rise 1";
+
+/** The backend's number, given so that the state file can name it. */
+const BACKEND_ID = 1000;
+
+/** The endpoint's configuration. */
+function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: string): string {
+    return haproxyFile({
+        global: ["maxconn 100", "nbthread 1", `server-state-file ${stateFile}`],
+        defaults: [...haproxyTimeouts, "timeout client 5s", "timeout server 5s"],
+        "frontend health": [
+            "mode http",
+            `bind ${endpoint(layout.address, gatewayHealthPort)}`,
+            "monitor-uri /health",
+            "monitor fail if { nbsrv(gateway) lt 1 }",
+            "http-request deny deny_status 404",
+        ],
+        "backend gateway": [
+            `id ${BACKEND_ID}`,
+            "mode tcp",
+            "load-server-state-from-file global",
+            ...haproxyCheck(service.healthCheck),
+            `server gateway ${endpoint(layout.address, service.port)} ${TIMING}`,
+        ],
+    });
+}
+
+/**
+ * The state with which HAProxy starts, in the form of its `show servers state`: the gateway is down until checks have
+ * passed. By itself HAProxy takes a server for healthy until its first check, and the endpoint would say so.
+ */
+function initialState({ service }: GatewayHealthArgs): string {
+    const fields = {
+        be_id: BACKEND_ID,
+        be_name: "gateway",
+        srv_id: 1,
+        srv_name: "gateway",
+        srv_addr: "-",
+        srv_op_state: 0, // down
+        srv_admin_state: 0, // nobody has put it into maintenance
+        srv_uweight: 1,
+        srv_iweight: 1,
+        srv_time_since_last_change: 0,
+        srv_check_status: 1, // not checked yet
+        srv_check_result: 0,
+        srv_check_health: 0,
+        srv_check_state: 6, // configured and enabled
+        srv_agent_state: 0,
+        bk_f_forced_id: 1,
+        srv_f_forced_id: 0,
+        srv_fqdn: "-",
+        srv_port: service.port,
+        srvrecord: "-",
+        srv_use_ssl: 0,
+        srv_check_port: 0,
+        srv_check_addr: "-",
+        srv_agent_addr: "-",
+        srv_agent_port: 0,
+    };
+    return ["1", `# ${Object.keys(fields).join(" ")}`, Object.values(fields).join(" "), ""].join("\n");
+}
+
+/** The endpoint as a part of a gateway machine's role. */
+export function gatewayHealth(args: GatewayHealthArgs, layout: Layout): Role {
+    const configPath = `${layout.etc}/gateway-health/haproxy.cfg`;
+    const statePath = `${layout.etc}/gateway-health/initial-state`;
+    return {
+        name: "gateway-health",
+        files: [
+            { path: configPath, content: config(args, layout, statePath) },
+            { path: statePath, content: initialState(args) },
+        ],
+        services: [
+            {
+                name: "gateway-health",
+                description: "Health endpoint of the gateway",
+                argv: haproxyArgv(layout, configPath),
+                user: haproxyUser,
+                // That it answers; what it answers is the gateway's affair.
+                ready: { kind: "tcp", host: layout.address, port: gatewayHealthPort },
+            },
+        ],
+        binaries: [haproxyBinary(args.haproxyVersion)],
+        users: [haproxyUser],
+        ports: [{ name: "gateway-health", port: gatewayHealthPort, protocol: "tcp", reach: "deployment" }],
+        healthChecks: [{ name: "gateway", probe: { kind: "http", url: healthUrl(layout), status: 200 } }],
+    };
+}

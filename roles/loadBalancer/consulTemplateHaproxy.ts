@@ -1,0 +1,117 @@
+/** The stack consul-template + HAProxy: consul-template writes the list of the healthy gateways, the reconciler follows it. */
+import { consulApi } from "../consul";
+import { haproxyUser } from "../haproxy";
+import { type Layout, mergeRoles, type Role, secretRef } from "../role";
+import { balancerPaths, type HaproxyBalancerArgs, haproxyBalancer } from "./balancer";
+
+/** What the stack has to know. */
+export interface ConsulTemplateHaproxyArgs extends HaproxyBalancerArgs {
+    /** The name under which gateways are registered; a DNS label. */
+    readonly service: string;
+    /** Consul's datacenter. */
+    readonly datacenter: string;
+    /** Version of the tool `consul-template`. */
+    readonly consulTemplateVersion: string;
+    /** The secret that holds the token with which the catalog is read. Default `balancerToken`. */
+    readonly token?: string;
+}
+
+/**
+ * The template of the backend list: the instances all of whose checks pass, in the order of node and id. It is written
+ * by renaming, and only when it changed.
+ */
+export function backendListTemplate(service: string, datacenter: string): string {
+    return [
+        "[",
+        `{{- range $index, $each := service "${service}@${datacenter}|passing" }}`,
+        "{{- if $index }},{{ end }}",
+        '  { "id": {{ $each.ID | toJSON }}, "address": {{ $each.Address | toJSON }}, "port": {{ $each.Port }} }',
+        "{{- end }}",
+        "]",
+        "",
+    ].join("\n");
+}
+
+/** consul-template's configuration. */
+function config(layout: Layout, paths: { token: string; template: string; list: string }): string {
+    return [
+        "consul {",
+        `  address    = "${consulApi(layout)}"`,
+        `  token_file = "${paths.token}"`,
+        "  retry {",
+        "    # Without end; the default gives up after twelve attempts, and the list would stay as it is for ever.",
+        "    attempts    = 0",
+        '    max_backoff = "5s"',
+        "  }",
+        "}",
+        "",
+        'max_stale        = "2s"',
+        'block_query_wait = "60s"',
+        'log_level        = "warn"',
+        "# By itself it hears only SIGINT.",
+        'kill_signal      = "SIGTERM"',
+        "",
+        "wait {",
+        '  min = "100ms"',
+        '  max = "500ms"',
+        "}",
+        "",
+        "deduplicate {",
+        "  enabled = false",
+        "}",
+        "",
+        "template {",
+        `  source               = "${paths.template}"`,
+        `  destination          = "${paths.list}"`,
+        "  perms                = 0644",
+        "  backup               = true",
+        "  error_on_missing_key = true",
+        "  error_fatal          = false",
+        "}",
+        "",
+    ].join("\n");
+}
+
+/**
+ * A balancer of the stack, without the Consul agent (service `consul`) that the machine needs besides.
+ *
+ * There is no command to run after rendering: the reconciler watches the list.
+ */
+export function consulTemplateHaproxy(args: ConsulTemplateHaproxyArgs, layout: Layout): Role {
+    const etc = `${layout.etc}/consul-template`;
+    const paths = {
+        config: `${etc}/config.hcl`,
+        template: `${etc}/backends.json.ctmpl`,
+        token: `${etc}/token`,
+        list: balancerPaths(layout).list,
+    };
+    const consulTemplate: Role = {
+        name: "consul-template",
+        files: [
+            { path: paths.config, content: config(layout, paths) },
+            { path: paths.template, content: backendListTemplate(args.service, args.datacenter) },
+            { path: paths.token, content: secretRef(args.token ?? "balancerToken") },
+        ],
+        services: [
+            {
+                name: "consul-template",
+                description: "Writes the list of the healthy gateways",
+                argv: [`${layout.bin}/consul-template`, `-config=${paths.config}`],
+                // The same as HAProxy and the reconciler: they share the directory that the list is in.
+                user: haproxyUser,
+                after: ["consul", "reconciler"],
+                ready: { kind: "file", path: paths.list },
+            },
+        ],
+        binaries: [
+            {
+                name: "consul-template",
+                source: { kind: "tool", tool: "consul-template", version: args.consulTemplateVersion },
+            },
+        ],
+        users: [],
+        ports: [],
+        healthChecks: [],
+    };
+    return mergeRoles("balancer", haproxyBalancer(args, layout), consulTemplate);
+}

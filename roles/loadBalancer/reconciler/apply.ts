@@ -1,0 +1,43 @@
+/** The changes of a plan as orders to HAProxy. */
+import type { Action } from "./plan";
+import type { Runtime } from "./runtime";
+
+/** What HAProxy answers to a new address, or to the one that the slot has already. */
+const ADDRESS_SET = /^(no need to change|IP changed|port changed)/;
+
+/**
+ * Carries out one action.
+ *
+ * @param backend HAProxy's backend.
+ * @throws RuntimeError when HAProxy refuses; what was done until then is completed by the next plan.
+ */
+export async function apply(action: Action, runtime: Runtime, backend: string): Promise<void> {
+    const server = `${backend}/${action.slot}`;
+    const set = (what: string) => runtime.order(`set server ${server} ${what}`);
+    const limit = (connections: number) => runtime.order(`set maxconn server ${server} ${connections}`);
+    switch (action.kind) {
+        case "admit": {
+            const { address, port } = action.backend;
+            await runtime.order(`set server ${server} addr ${address} port ${port}`, ADDRESS_SET);
+            await runtime.order(`enable health ${server}`);
+            await limit(0);
+            // HAProxy takes a server that leaves maintenance for healthy, and would send it calls before its first
+            // check. So it leaves into draining, where it gets none, is declared down, and comes up by its checks.
+            if (!action.trusted) {
+                await set("state drain");
+                await set("health down");
+            }
+            await set("state ready");
+            return;
+        }
+        case "resume":
+            return set("state ready");
+        case "drain":
+            return set("state drain");
+        case "close":
+            // `on-marked-down shutdown-sessions` ends what is still there.
+            return set("state maint");
+        case "limit":
+            return limit(action.connections);
+    }
+}

@@ -1,0 +1,69 @@
+/**
+ * Makes the roles' policies and tokens what they have to be, once Consul has a leader, and ends.
+ * Run on a Consul server as `node consul-acl.cjs SETTINGS`; safe to run twice, and on all servers at once.
+ */
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import type { AclSettings } from "../consulAcl";
+
+/** How long to wait for a leader and for the servers to agree, milliseconds. The supervisor runs the task again. */
+const DEADLINE = 120_000;
+const RETRY_EVERY = 250;
+
+async function main(settings: AclSettings): Promise<void> {
+    const call = async (method: string, path: string, body?: object) => {
+        const response = await fetch(`${settings.api}/v1/acl/${path}`, {
+            method,
+            headers: { "X-Consul-Token": settings.managementToken },
+            ...(body ? { body: JSON.stringify(body) } : {}),
+            signal: AbortSignal.timeout(5_000),
+        });
+        const text = await response.text();
+        return { ok: response.ok, status: response.status, text };
+    };
+    const must = async (method: string, path: string, body?: object) => {
+        const answer = await call(method, path, body);
+        if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${answer.text.trim()}`);
+        return JSON.parse(answer.text) as Record<string, unknown>;
+    };
+
+    const ensure = async () => {
+        for (const token of settings.tokens) {
+            const policy = { Name: token.secret, Description: token.description, Rules: token.rules };
+            const found = await call("GET", `policy/name/${token.secret}`);
+            if (found.ok) {
+                const current = JSON.parse(found.text) as { ID: string; Rules: string; Description: string };
+                if (current.Rules !== token.rules || current.Description !== token.description) {
+                    await must("PUT", `policy/${current.ID}`, { ...policy, ID: current.ID });
+                }
+            } else {
+                await must("PUT", "policy", policy);
+            }
+            const body = {
+                AccessorID: token.accessorId,
+                SecretID: token.secretId,
+                Description: token.description,
+                Policies: [{ Name: token.secret }],
+            };
+            const exists = await call("GET", `token/${token.accessorId}`);
+            if (!exists.ok) await must("PUT", "token", body);
+        }
+        console.log(`${settings.tokens.length} policies and tokens are in place`);
+    };
+
+    const deadline = Date.now() + DEADLINE;
+    for (;;) {
+        try {
+            return await ensure();
+        } catch (error) {
+            // No leader yet, or another server is creating the same objects: both pass.
+            if (Date.now() > deadline) throw error;
+            await delay(RETRY_EVERY);
+        }
+    }
+}
+
+main(JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as AclSettings).catch((error: Error) => {
+    console.error(`consul-acl: ${error.message}`);
+    process.exitCode = 1;
+});

@@ -1,0 +1,85 @@
+/**
+ * Takes a gateway out before it is stopped: deregisters it at the machine's Consul agent, then waits until no client
+ * is connected to it any more. Run as `node drain.cjs SETTINGS`. A gateway that cannot drain by itself is drained so
+ * all the same; one that can does the rest when it is told to stop.
+ */
+import { readFileSync } from "node:fs";
+import { request } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** What the program reads. */
+export interface DrainSettings {
+    /** HTTP API of the machine's Consul agent, without a path. */
+    readonly api: string;
+    readonly serviceId: string;
+    /** A token that may write the service. */
+    readonly token: string;
+    /** Where the gateway listens. */
+    readonly port: number;
+    readonly address: string;
+    /** Longest time to wait for connections to end, milliseconds. */
+    readonly timeout: number;
+}
+
+/**
+ * How long there must have been no connection, milliseconds. Longer than the balancers take to hear of the
+ * deregistration: Consul's answer at once, consul-template's 0.5 s to settle, the reconciler's turn.
+ */
+const QUIET = 1_500;
+const LOOK_EVERY = 100;
+
+function deregister(settings: DrainSettings): Promise<void> {
+    return new Promise((done, fail) => {
+        const url = `${settings.api}/v1/agent/service/deregister/${encodeURIComponent(settings.serviceId)}`;
+        const call = request(
+            url,
+            { method: "PUT", headers: { "X-Consul-Token": settings.token }, timeout: 5_000 },
+            (answer) => {
+                answer.resume();
+                // 404: it is out already.
+                if (answer.statusCode === 200 || answer.statusCode === 404) done();
+                else fail(new Error(`Consul answers ${answer.statusCode} to the deregistration`));
+            },
+        );
+        call.on("timeout", () => call.destroy(new Error("Consul's agent does not answer")));
+        call.on("error", fail);
+        call.end();
+    });
+}
+
+/** Counts the established connections to a port, from the kernel's tables (`proc(5)`; addresses are little-endian). */
+export function connections(table: string, port: number, address: string): number {
+    const hexPort = port.toString(16).toUpperCase().padStart(4, "0");
+    const hexAddress = address
+        .split(".")
+        .reverse()
+        .map((octet) => Number(octet).toString(16).toUpperCase().padStart(2, "0"))
+        .join("");
+    const ESTABLISHED = "01";
+    return table.split("\n").filter((line) => {
+        const [, local = "", , state] = line.trim().split(/\s+/);
+        // An IPv4 address in the IPv6 table ends with the same eight digits.
+        return state === ESTABLISHED && local.endsWith(`${hexAddress}:${hexPort}`);
+    }).length;
+}
+
+async function main(settings: DrainSettings): Promise<void> {
+    const deadline = Date.now() + settings.timeout;
+    await deregister(settings).catch((error: Error) => console.error(`drain: ${error.message}; waiting all the same`));
+    let quietSince = Date.now();
+    while (Date.now() - quietSince < QUIET && Date.now() < deadline) {
+        const open = ["/proc/net/tcp", "/proc/net/tcp6"]
+            .map((path) => connections(readFileSync(path, "utf8"), settings.port, settings.address))
+            .reduce((sum, count) => sum + count, 0);
+        if (open > 0) quietSince = Date.now();
+        await delay(LOOK_EVERY);
+    }
+}
+
+const path = process.argv[2];
+if (path) {
+    main(JSON.parse(readFileSync(path, "utf8")) as DrainSettings).catch((error: Error) => {
+        console.error(`drain: ${error.message}`);
+        process.exitCode = 1;
+    });
+}

@@ -1,0 +1,62 @@
+import type { SettingsFile } from "../replacement/settings";
+import { type Layout, type Role, secretRef } from "./role";
+
+/** What a machine that runs the replacement loop needs. */
+export interface ReplacerArgs {
+    /** The loop's settings, save the paths on the machine. */
+    readonly settings: Omit<SettingsFile, "consul" | "journal" | "snapshot"> & {
+        readonly consul: Omit<SettingsFile["consul"], "caFile" | "tokenFile">;
+    };
+    /** The authority's certificate, PEM. It is public. */
+    readonly caCertificate: string;
+    /** Environment of the engine that the loop runs. */
+    readonly environment: Readonly<Record<string, string>>;
+    /** The loop's program, to be run by node, and a checksum that changes with it. */
+    readonly program: { readonly file: string; readonly sha256: string };
+    /** The secret that holds the loop's token. */
+    readonly token: string;
+}
+
+/** Where the loop's settings are on its machine. */
+export function replacerSettingsPath(layout: Pick<Layout, "etc">): string {
+    return `${layout.etc}/replacer.json`;
+}
+
+/** The replacement loop: it watches the gateways and has dead ones replaced. */
+export function replacer(args: ReplacerArgs, layout: Layout): Role {
+    const caFile = `${layout.etc}/replacer/ca.pem`;
+    const tokenFile = `${layout.etc}/replacer/token`;
+    const settings: SettingsFile = {
+        ...args.settings,
+        consul: { ...args.settings.consul, caFile, tokenFile },
+        journal: `${layout.lib}/journal.jsonl`,
+        snapshot: `${layout.run}/snapshot.json`,
+    };
+    const path = replacerSettingsPath(layout);
+    return {
+        name: "replacer",
+        files: [
+            { path, content: `${JSON.stringify(settings, undefined, 2)}\n` },
+            { path: caFile, content: args.caCertificate },
+            { path: tokenFile, content: secretRef(args.token) },
+        ],
+        services: [
+            {
+                name: "replacer",
+                description: "Replacement loop",
+                argv: [`${layout.bin}/node`, `${layout.bin}/replacer.cjs`, "daemon", `--config=${path}`],
+                environment: args.environment,
+                user: "replacer",
+                // A replacement in progress is let to end.
+                stopTimeoutSeconds: 90,
+            },
+        ],
+        binaries: [
+            { name: "node", source: { kind: "node" } },
+            { name: "replacer.cjs", source: { kind: "project", ...args.program } },
+        ],
+        users: ["replacer"],
+        ports: [],
+        healthChecks: [],
+    };
+}

@@ -1,0 +1,142 @@
+/**
+ * What runs on one machine, as data.
+ *
+ * A role is a plain value, built by a pure function: it knows no cloud and no Pulumi. The same value
+ * is rendered to supervised processes on this computer (`render/process.ts`) or, for a cloud, to user data.
+ */
+
+/** Where a role's files are on the machine it is rendered for, and how the machine is reached. */
+export interface Layout {
+    /** The machine's name, unique in the deployment, for instance `gw-0`. Also its Consul node name. */
+    readonly machine: string;
+    /** The address at which other machines reach this one. */
+    readonly address: string;
+    /**
+     * The address on which services listen that only this machine itself may use. A cloud machine's is
+     * 127.0.0.1; on a laptop, where all machines share one kernel, it is the machine's own loopback address.
+     */
+    readonly localAddress: string;
+    /** Directory of configuration files. */
+    readonly etc: string;
+    /** Directory of state that survives a restart of the machine. */
+    readonly lib: string;
+    /** Directory of sockets and of what need not survive a restart. */
+    readonly run: string;
+    /** Directory of the machine's binaries. */
+    readonly bin: string;
+}
+
+/** A file of a role. Its content may hold references to secrets, made by {@link secretRef}. */
+export interface RoleFile {
+    /** Path below one of the directories of {@link Layout}. */
+    readonly path: string;
+    readonly content: string;
+    /** Permission bits. Default 0o644, or 0o600 when the content refers to a secret. */
+    readonly mode?: number;
+}
+
+/** How to tell that something on the machine serves. */
+export type Probe =
+    | { readonly kind: "http"; readonly url: string; readonly status: number }
+    | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+    | { readonly kind: "file"; readonly path: string };
+
+/** One supervised process. */
+export interface Service {
+    readonly name: string;
+    readonly description: string;
+    /** Command line; `argv[0]` is a path below {@link Layout.bin} or an absolute path. Never holds a secret. */
+    readonly argv: readonly string[];
+    /** Environment, besides PATH. Never holds a secret. */
+    readonly environment?: Readonly<Record<string, string>>;
+    /** System user on a real machine; on a laptop every service runs as the caller. */
+    readonly user: string;
+    /** `simple` runs until stopped and is restarted when it ends; `oneshot` is run until it succeeded once. Default `simple`. */
+    readonly type?: "simple" | "oneshot";
+    /** Names of services that have to be ready (or, being oneshots, have succeeded) first. */
+    readonly after?: readonly string[];
+    /** When given, the service counts as ready only once this succeeds; otherwise once it runs. */
+    readonly ready?: Probe;
+    /** Commands run, in order, before the service is told to stop. A failure is logged and does not stop the stop. */
+    readonly beforeStop?: readonly (readonly string[])[];
+    /** Seconds between SIGTERM and SIGKILL. Default 10. */
+    readonly stopTimeoutSeconds?: number;
+}
+
+/** Something executable that the machine needs. */
+export interface Binary {
+    /** Its name below {@link Layout.bin}. */
+    readonly name: string;
+    readonly source:
+        | { readonly kind: "tool"; readonly tool: string; readonly version: string }
+        /** One of this project's programs as a single file. */
+        | { readonly kind: "bundle"; readonly file: string; readonly sha256: string }
+        /** One of this project's programs that needs the whole project, from its sources; the sum changes with them. */
+        | { readonly kind: "project"; readonly file: string; readonly sha256: string }
+        /** An archive (tar.gz), unpacked to a folder of that name. */
+        | { readonly kind: "archive"; readonly url: string; readonly sha256: string }
+        | { readonly kind: "node" };
+}
+
+/** A port that the role listens on, and who may reach it. */
+export interface Port {
+    readonly name: string;
+    readonly port: number;
+    readonly protocol: "tcp" | "udp" | "both";
+    /** `machine`: only the machine itself; `deployment`: all machines of it; `clients`: the users of the gateway. */
+    readonly reach: "machine" | "deployment" | "clients";
+}
+
+/** What runs on one machine. */
+export interface Role {
+    readonly name: string;
+    readonly files: readonly RoleFile[];
+    readonly services: readonly Service[];
+    readonly binaries: readonly Binary[];
+    /** System users that the services run as. */
+    readonly users: readonly string[];
+    readonly ports: readonly Port[];
+    /** How others judge the machine's health. */
+    readonly healthChecks: readonly { readonly name: string; readonly probe: Probe }[];
+}
+
+const SECRET = /@@secret:([A-Za-z0-9._-]+)@@/g;
+
+/** A reference to the secret called `name`, to be put into a {@link RoleFile}'s content; the machine fills it in. */
+export function secretRef(name: string): string {
+    return `@@secret:${name}@@`;
+}
+
+/** The names of the secrets that a text refers to, without repetition, in order of appearance. */
+export function secretRefs(text: string): string[] {
+    return [...new Set([...text.matchAll(SECRET)].map((match) => match[1] as string))];
+}
+
+/**
+ * Fills in the secrets that a text refers to.
+ *
+ * @throws Error naming the secret, when one is missing.
+ */
+export function resolveSecrets(text: string, secrets: Readonly<Record<string, string>>): string {
+    return text.replace(SECRET, (_, name: string) => {
+        const value = secrets[name];
+        if (value === undefined) throw new Error(`no value for the secret "${name}"`);
+        return value;
+    });
+}
+
+/** Puts the parts of several roles onto one machine. Later parts win where a binary or a port is named twice. */
+export function mergeRoles(name: string, ...parts: readonly Role[]): Role {
+    const unique = <T>(key: (item: T) => string, items: readonly T[]) => [
+        ...new Map(items.map((item) => [key(item), item])).values(),
+    ];
+    return {
+        name,
+        files: unique((file) => file.path, parts.flatMap((part) => part.files)),
+        services: unique((service) => service.name, parts.flatMap((part) => part.services)),
+        binaries: unique((binary) => binary.name, parts.flatMap((part) => part.binaries)),
+        users: unique((user) => user, parts.flatMap((part) => part.users)),
+        ports: unique((port) => port.name, parts.flatMap((part) => part.ports)),
+        healthChecks: unique((check) => check.name, parts.flatMap((part) => part.healthChecks)),
+    };
+}

@@ -1,0 +1,138 @@
+/**
+ * Pulumi's engine with this project's own program: the same `index.ts` that `pulumi up` runs, here inside this process
+ * through the Automation API, so that nothing but the CLI has to be installed.
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { hostname } from "node:os";
+import { delimiter, dirname, join, resolve } from "node:path";
+import * as automation from "@pulumi/pulumi/automation";
+import { parseDocument } from "yaml";
+import { gatewayHome } from "../components/local/home";
+import { readJson, writeAtomically } from "../supervisor/files";
+import { identify } from "../supervisor/process";
+import { pulumiRoot } from "./tools";
+
+const PROJECT = resolve(__dirname, "..");
+
+/** A user's mistake, or something that the user can mend: shown as its message alone. */
+export class UserError extends Error {}
+
+/**
+ * The environment in which the CLI works on a stack of this checkout. What the user set stays: a backend or a
+ * passphrase of one's own is used instead of those below `.gateway`.
+ *
+ * @throws UserError when there is no file `Pulumi.STACK.yaml`.
+ */
+export function engineEnvironment(stackName: string): Record<string, string> {
+    const home = gatewayHome(PROJECT);
+    mkdirSync(home.state, { recursive: true, mode: 0o700 });
+    const own: Record<string, string> = {
+        GATEWAY_HOME: home.root,
+        PULUMI_BACKEND_URL: process.env.PULUMI_BACKEND_URL ?? `file://${home.state}`,
+        PULUMI_OPTION_CONFIG_FILE: syncStackConfig(stackName),
+        PULUMI_SKIP_UPDATE_CHECK: "true",
+        PATH: [join(pulumiRoot(), "bin"), process.env.PATH].join(delimiter),
+    };
+    if (!process.env.PULUMI_CONFIG_PASSPHRASE && !process.env.PULUMI_CONFIG_PASSPHRASE_FILE) {
+        if (!existsSync(home.passphrase)) {
+            writeAtomically(home.passphrase, randomBytes(32).toString("base64url"), 0o600);
+        }
+        own.PULUMI_CONFIG_PASSPHRASE_FILE = home.passphrase;
+    }
+    return own;
+}
+
+/**
+ * Writes the configuration that the engine works with: the committed `Pulumi.STACK.yaml`, and the salt that belongs to
+ * this checkout's passphrase. The CLI writes that salt into the committed file when it makes a stack; it is moved out
+ * again, so that a deployment never changes the checkout.
+ *
+ * @returns the path of that file.
+ */
+function syncStackConfig(stackName: string): string {
+    const committed = join(PROJECT, `Pulumi.${stackName}.yaml`);
+    if (!existsSync(committed)) {
+        const known = readdirSync(PROJECT).flatMap((name) => /^Pulumi\.(.+)\.yaml$/.exec(name)?.[1] ?? []);
+        throw new UserError(`there is no Pulumi.${stackName}.yaml; the stacks of this project are: ${known.join(", ")}`);
+    }
+    const SALT = "encryptionsalt";
+    const effective = gatewayHome(PROJECT).stackConfig(stackName);
+    const document = parseDocument(readFileSync(committed, "utf8"));
+    const earlier = existsSync(effective) ? parseDocument(readFileSync(effective, "utf8")).get(SALT) : undefined;
+    const salt = document.get(SALT) ?? earlier;
+    if (salt !== undefined) document.set(SALT, salt);
+    writeAtomically(effective, document.toString(), 0o600);
+    return effective;
+}
+
+/** The program, and what it failed with: the engine reports an error as text only. */
+export interface Program {
+    readonly run: automation.PulumiFn;
+    readonly failure: () => Error | undefined;
+}
+
+/** The project's program for the engine. */
+export function program(): Program {
+    let failure: Error | undefined;
+    return {
+        run: async () => {
+            failure = undefined;
+            try {
+                const { default: deploy } = await import("../index.js");
+                return await deploy();
+            } catch (error) {
+                failure = error as Error;
+                throw error;
+            }
+        },
+        failure: () => failure,
+    };
+}
+
+/**
+ * Opens a stack of this checkout and makes it where it does not exist yet. What a run that was killed left behind is
+ * cleared: the lock of a process that is dead, and operations that never ended.
+ *
+ * @throws UserError when there is no such stack.
+ */
+export async function openStack(stackName: string, run: automation.PulumiFn = program().run): Promise<automation.Stack> {
+    const environment = engineEnvironment(stackName);
+    const pulumiCommand = await automation.PulumiCommand.get({ root: pulumiRoot() });
+    // The dynamic provider's process inherits ours where the Automation API's does not reach.
+    Object.assign(process.env, environment);
+    removeStaleLocks(stackName);
+    const committed = join(PROJECT, `Pulumi.${stackName}.yaml`);
+    const before = readFileSync(committed, "utf8");
+    const stack = await automation.LocalWorkspace.createOrSelectStack(
+        { stackName, projectName: "gateway", program: run },
+        { workDir: PROJECT, pulumiCommand, envVars: environment },
+    );
+    if (readFileSync(committed, "utf8") !== before) {
+        syncStackConfig(stackName);
+        writeAtomically(committed, before, 0o644, false);
+    }
+    return stack;
+}
+
+/** The lock files of a stack whose state is kept on this computer. */
+function lockFiles(stackName: string): string[] {
+    const directory = join(gatewayHome(PROJECT).state, ".pulumi", "locks", "organization", "gateway", stackName);
+    return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
+}
+
+/**
+ * Removes the locks whose owner is dead. The CLI's lock has no expiry, and `pulumi cancel` would also take the lock of
+ * a run that is alive.
+ */
+function removeStaleLocks(stackName: string): void {
+    for (const path of lockFiles(stackName)) {
+        const lock = readJson<{ pid: number; hostname: string }>(path);
+        if (lock && lock.hostname === hostname() && !identify(lock.pid)) rmSync(path, { force: true });
+    }
+}
+
+/** The directory of the CLI, for messages. */
+export function cliDirectory(): string {
+    return dirname(join(pulumiRoot(), "bin", "pulumi"));
+}

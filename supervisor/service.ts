@@ -1,0 +1,150 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
+import type { ProcessService } from "../roles/render/process";
+import { identify, signal } from "./process";
+import { probe } from "./probe";
+import { machineFiles, type ServiceState } from "./record";
+import { waitFor } from "./wait";
+
+/** The first pause before a service that ended is started again, and the longest, milliseconds; it doubles in between. */
+const BACKOFF = { first: 200, longest: 10_000 };
+/** A service that ran this long, milliseconds, starts again with the first pause. */
+const STABLE = 10_000;
+/** Pause between two tries of the readiness probe, milliseconds. */
+const PROBE_EVERY = 100;
+
+/** One service of a machine: started, watched, restarted with backoff, stopped. */
+export class SupervisedService {
+    state: ServiceState = "waiting";
+    restarts = 0;
+    lastEnd: string | undefined;
+    since = new Date();
+
+    private child: ChildProcess | undefined;
+    private timer: NodeJS.Timeout | undefined;
+    private backoff = BACKOFF.first;
+
+    constructor(
+        readonly definition: ProcessService,
+        /** Fingerprint of the definition and its files; see `serviceDigests`. */
+        readonly digest: string,
+        private readonly directory: string,
+        private readonly changed: () => void,
+        private readonly say: (message: string) => void,
+    ) {}
+
+    get name(): string {
+        return this.definition.name;
+    }
+
+    get pid(): number | undefined {
+        return this.child?.pid;
+    }
+
+    /** Whether services that wait for this one may start. */
+    get settled(): boolean {
+        return this.state === "ready" || this.state === "succeeded";
+    }
+
+    /** Starts the process. To be called once what it waits for is settled. */
+    start(): void {
+        const startedAt = Date.now();
+        const child = this.spawn(this.definition.argv);
+        this.child = child;
+        this.become("starting");
+        child.once("error", (error) => this.ended(child, error.message, startedAt));
+        child.once("exit", (code, by) => this.ended(child, by ?? `exit code ${code}`, startedAt, code === 0));
+        void this.watchReadiness(child);
+    }
+
+    /** Runs the commands before the stop, then SIGTERM, then SIGKILL after the service's time. */
+    async stop(): Promise<void> {
+        clearTimeout(this.timer);
+        const child = this.child;
+        if (!child?.pid) return this.become("stopped");
+        this.become("stopping");
+        for (const command of this.definition.beforeStop) await this.runBeforeStop(command);
+        const running = child.pid === undefined ? undefined : identify(child.pid);
+        if (running && this.child === child) {
+            child.kill("SIGTERM");
+            const gone = () => this.child !== child;
+            await waitFor(`${this.name} to stop`, gone, this.definition.stopTimeoutSeconds * 1000).catch(async () => {
+                this.say(`${this.name} did not stop in ${this.definition.stopTimeoutSeconds} s: killed`);
+                child.kill("SIGKILL");
+                await waitFor(`${this.name} to be killed`, gone, 5_000);
+            });
+        }
+        this.become("stopped");
+    }
+
+    private async runBeforeStop(command: readonly string[]): Promise<void> {
+        const limit = this.definition.stopTimeoutSeconds * 1000;
+        await new Promise<void>((done) => {
+            const child = this.spawn(command);
+            const timer = setTimeout(() => child.pid && signal(child.pid, "SIGKILL"), limit);
+            const finish = (how: string | undefined) => {
+                clearTimeout(timer);
+                if (how) this.say(`${this.name}: "${command.join(" ")}" before the stop: ${how}`);
+                done();
+            };
+            child.once("error", (error) => finish(error.message));
+            child.once("exit", (code, by) => finish(code === 0 ? undefined : (by ?? `exit code ${code}`)));
+        });
+    }
+
+    private spawn(argv: readonly string[]): ChildProcess {
+        mkdirSync(join(this.directory, machineFiles.log), { recursive: true, mode: 0o700 });
+        const log = openSync(join(this.directory, machineFiles.log, `${this.name}.log`), "a", 0o600);
+        try {
+            // The kernel kills the service when the supervisor dies: a machine dies as a whole.
+            return spawn("setpriv", ["--pdeathsig", "KILL", "--", ...argv], {
+                cwd: this.directory,
+                stdio: ["ignore", log, log],
+                env: {
+                    PATH: `${join(this.directory, "bin")}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin`,
+                    HOME: join(this.directory, "lib"),
+                    TMPDIR: join(this.directory, "tmp"),
+                    LANG: "C.UTF-8",
+                    ...this.definition.environment,
+                },
+            });
+        } finally {
+            closeSync(log);
+        }
+    }
+
+    private async watchReadiness(child: ChildProcess): Promise<void> {
+        const { ready, type } = this.definition;
+        if (type === "oneshot") return;
+        while (this.child === child && this.state === "starting") {
+            if (!ready || (await probe(ready, this.directory))) {
+                if (this.child === child && this.state === "starting") this.become("ready");
+                return;
+            }
+            await new Promise((next) => setTimeout(next, PROBE_EVERY));
+        }
+    }
+
+    private ended(child: ChildProcess, how: string, startedAt: number, success = false): void {
+        if (this.child !== child) return;
+        this.child = undefined;
+        this.lastEnd = how;
+        if (this.state === "stopping") return this.changed();
+        if (success && this.definition.type === "oneshot") return this.become("succeeded");
+        if (Date.now() - startedAt >= STABLE) this.backoff = BACKOFF.first;
+        this.say(`${this.name} ended (${how}); started again in ${this.backoff} ms`);
+        this.timer = setTimeout(() => {
+            this.restarts += 1;
+            this.start();
+        }, this.backoff);
+        this.backoff = Math.min(this.backoff * 2, BACKOFF.longest);
+        this.become("backoff");
+    }
+
+    private become(state: ServiceState): void {
+        this.state = state;
+        this.since = new Date();
+        this.changed();
+    }
+}

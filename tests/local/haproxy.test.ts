@@ -1,0 +1,211 @@
+/** The configurations, as a real HAProxy takes them. */
+import * as assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
+import type { HealthCheck } from "../../roles/healthCheck";
+import { balancerStatusUrl, haproxyBalancer } from "../../roles/loadBalancer/balancer";
+import { processLayout } from "../../roles/render/process";
+import { toolPath } from "../../scripts/tools";
+import { waitFor } from "../../supervisor/wait";
+import { callOnce, FakeGateway, TestBalancer, TestProcess, testNetwork, writeRole } from "./support/balancer";
+
+const thrift: HealthCheck = { kind: "thrift", method: "ping", framed: false };
+const checks: Record<string, HealthCheck> = {
+    thrift,
+    framed: { kind: "thrift", method: "ping", framed: true },
+    multiplexed: { kind: "thrift", method: "getAPIVersion", service: "Airavata", framed: false },
+    tcp: { kind: "tcp" },
+    http: { kind: "http", path: "/it's?a=b#c" },
+    "http with a status": { kind: "http", path: "/health", status: 204 },
+};
+
+describe("HAProxy", function () {
+    this.timeout(30_000);
+    let haproxy = "";
+    const cleanups: (() => unknown)[] = [];
+
+    before(function () {
+        const path = toolPath("haproxy");
+        if (path) haproxy = path;
+        else {
+            console.log("      haproxy is not installed (npm run tools)");
+            this.skip();
+        }
+    });
+
+    afterEach(async () => {
+        for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+    });
+
+    function folder(): string {
+        const directory = mkdtempSync(join(tmpdir(), "gw-"));
+        cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+        return directory;
+    }
+
+    async function gateway(address: string): Promise<FakeGateway> {
+        const made = await new FakeGateway(address).start();
+        cleanups.push(() => made.kill());
+        return made;
+    }
+
+    async function balancer(...gateways: FakeGateway[]): Promise<TestBalancer> {
+        const made = new TestBalancer(testNetwork()(21), haproxy);
+        cleanups.push(() => made.stop());
+        await made.start(...gateways.map((each, index) => each.backend(`gw-${index}`)));
+        return made;
+    }
+
+    for (const [name, healthCheck] of Object.entries(checks)) {
+        it(`accepts the configurations with the check ${name}`, () => {
+            const layout = processLayout("m", testNetwork()(1));
+            const directory = folder();
+            const service = { port: 9190, healthCheck };
+            const balancer = haproxyBalancer(
+                {
+                    ...service,
+                    slots: 20,
+                    maxConnections: 100,
+                    drainSeconds: 30,
+                    reconcilerBundle: { file: "", sha256: "" },
+                    haproxyVersion: "2.6",
+                },
+                layout,
+            );
+            for (const role of [balancer, gatewayHealth({ service, haproxyVersion: "2.6" }, layout)]) {
+                writeRole(directory, role);
+                const config = role.services[0]?.argv.at(-1) ?? "";
+                const result = spawnSync(haproxy, ["-c", "-f", config], { cwd: directory, encoding: "utf8" });
+                assert.equal(result.status, 0, result.stderr);
+            }
+        });
+    }
+
+    it("gives a draining gateway no new connection, keeps its old ones, and takes it back", async () => {
+        const network = testNetwork();
+        const [a, b] = [await gateway(network(1)), await gateway(network(2))];
+        const lb = await balancer(a, b);
+        const clients = [lb.client(), lb.client()];
+        cleanups.push(() => {
+            for (const client of clients) client.close();
+        });
+        for (const client of clients) await client.call();
+        assert.deepEqual([a.calls, b.calls], [1, 1], "each gateway has one of the clients");
+
+        a.health = "exception";
+        await waitFor("the draining gateway to be NOLB", async () => (await lb.server(a))?.status === "NOLB", 3_000);
+        for (let i = 0; i < 10; i++) await callOnce(lb.address, 9190);
+        assert.equal(a.calls, 1, "no new connection goes to it");
+        for (const client of clients) await client.call();
+        assert.equal(a.calls, 2, "its connection lives on");
+
+        a.health = "reply";
+        await lb.settled([a.backend("a"), b.backend("b")]);
+        b.health = "exception";
+        await waitFor("the other to be NOLB", async () => (await lb.server(b))?.status === "NOLB", 3_000);
+        await callOnce(lb.address, 9190);
+        assert.equal(a.calls, 3, "it is used again");
+    });
+
+    it("takes a gateway down that accepts connections but answers nothing", async () => {
+        const network = testNetwork();
+        const [a, b] = [await gateway(network(1)), await gateway(network(2))];
+        const lb = await balancer(a, b);
+        a.health = "silence";
+        await waitFor("it to be down", async () => (await lb.server(a))?.status === "DOWN", 4_000);
+        await callOnce(lb.address, 9190);
+        assert.equal(b.calls, 1);
+    });
+
+    it("shows its state, read-only, and nothing else", async () => {
+        const a = await gateway(testNetwork()(1));
+        const lb = await balancer(a);
+        const url = balancerStatusUrl({ address: lb.address });
+        const status = async (path: string) => (await fetch(`${url}${path}`)).status;
+        assert.equal(await status("/"), 200);
+        assert.equal(await status("/metrics"), 200);
+        assert.equal(await status("/;csv"), 200);
+        assert.equal(await status("/x"), 404);
+        assert.equal((await lb.server(a))?.address, `${a.address}:9190`);
+        const form = await fetch(url, { method: "POST", body: "s=gw1&action=maint&b=gateways", redirect: "manual" });
+        assert.notEqual(form.status, 200);
+        assert.ok((await lb.server(a))?.status.startsWith("UP"), "a form changes nothing");
+        assert.doesNotMatch(await (await fetch(url)).text(), /method="post"/i);
+    });
+
+    it("lets the calls under way end when it is stopped, and takes no new ones", async () => {
+        const a = await gateway(testNetwork()(1));
+        const lb = await balancer(a);
+        const client = lb.client();
+        const call = client.call("slow");
+        await waitFor("the call to arrive", () => a.calls === 1, 3_000);
+        const stopping = lb.beforeStop();
+        await waitFor(
+            "the port to be closed",
+            () =>
+                callOnce(lb.address, 9190).then(
+                    () => false,
+                    () => true,
+                ),
+            3_000,
+        );
+        a.release();
+        await call;
+        client.close();
+        await stopping;
+        await lb.haproxy?.stop("SIGTERM");
+    });
+
+    describe("as a gateway's health endpoint", () => {
+        async function startEndpoint(healthCheck: HealthCheck, port: number, address: string) {
+            const layout = processLayout("gw-test", address);
+            const role = gatewayHealth({ service: { port, healthCheck }, haproxyVersion: "2.6" }, layout);
+            const directory = folder();
+            writeRole(directory, role);
+            const argv = role.services[0]?.argv ?? [];
+            const run = new TestProcess([haproxy, ...argv.slice(1)], directory, join(directory, "log"));
+            cleanups.push(() => run.stop());
+            return async () => (await fetch(healthUrl(layout))).status;
+        }
+        const toSay = (status: number, ask: () => Promise<number>) =>
+            waitFor(`the endpoint to say ${status}`, async () => (await ask()) === status, 4_000, 20);
+
+        it("says 503 until the gateway has passed, 200 then, and 503 when it drains, hangs or is dead", async () => {
+            const address = testNetwork()(1);
+            const a = await gateway(address);
+            a.health = "silence";
+            const ask = await startEndpoint(thrift, 9190, address);
+            const first = await waitFor("the endpoint to answer", ask, 3_000, 5);
+            assert.equal(first, 503, "a gateway that has not been checked yet is not healthy");
+            a.health = "reply";
+            await toSay(200, ask);
+            a.health = "exception";
+            await toSay(503, ask);
+            a.health = "reply";
+            await toSay(200, ask);
+            a.health = "silence";
+            await toSay(503, ask);
+            a.health = "reply";
+            await toSay(200, ask);
+            await a.kill();
+            await toSay(503, ask);
+        });
+
+        it("checks over HTTP", async () => {
+            const address = testNetwork()(1);
+            const server = createServer((request, response) => {
+                response.statusCode = request.url === "/it's?a=b" ? 200 : 500;
+                response.end();
+            });
+            await new Promise<void>((done) => server.listen(0, address, done));
+            cleanups.push(() => server.close());
+            const { port } = server.address() as AddressInfo;
+            await toSay(200, await startEndpoint({ kind: "http", path: "/it's?a=b" }, port, address));
+        });
+    });
+});

@@ -1,0 +1,376 @@
+/** A balancer of real processes in a folder of its own, and Thrift servers to put behind it. */
+import { type ChildProcess, spawn } from "node:child_process";
+import {
+    closeSync,
+    mkdirSync,
+    mkdtempSync,
+    openSync,
+    readFileSync,
+    renameSync,
+    rmSync,
+    symlinkSync,
+    writeFileSync,
+} from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { buildSync } from "esbuild";
+import { thriftCall } from "../../../roles/healthCheck";
+import { balancerStatusUrl, type HaproxyBalancerArgs, haproxyBalancer } from "../../../roles/loadBalancer/balancer";
+import type { Backend } from "../../../roles/loadBalancer/reconciler/backends";
+import { Runtime } from "../../../roles/loadBalancer/reconciler/runtime";
+import type { ReconcilerStatus } from "../../../roles/loadBalancer/reconciler/status";
+import { processLayout } from "../../../roles/render/process";
+import type { Role } from "../../../roles/role";
+import { waitFor } from "../../../supervisor/wait";
+
+let lastNetwork = 0;
+
+/** Gives addresses that no other test of this run, and probably no other run, uses: 127.(100…199).x.y. */
+export function testNetwork(): (host: number) => string {
+    lastNetwork += 1;
+    const { pid } = process;
+    return (host) => `127.${100 + (Math.floor(pid / 250) % 100)}.${(pid + lastNetwork) % 250}.${host}`;
+}
+
+/** How a {@link FakeGateway} answers the health check `ping`. */
+export type Health = "reply" | "exception" | "silence";
+
+/**
+ * A Thrift server, unframed. It answers every call with an empty result, `ping` as `health` says, and the method `slow`
+ * only once {@link release} is called.
+ */
+export class FakeGateway {
+    health: Health = "reply";
+    /** Calls besides health checks that were answered. */
+    calls = 0;
+    /** Health checks that were answered with a reply. */
+    passes = 0;
+    /** Calls that came before the first health check was answered. */
+    early = 0;
+    private readonly sockets = new Set<Socket>();
+    private readonly held: (() => void)[] = [];
+    private server: Server | undefined;
+
+    constructor(
+        readonly address: string,
+        readonly port = 9190,
+    ) {}
+
+    async start(): Promise<this> {
+        const server = createServer((socket) => this.serve(socket));
+        this.server = server;
+        await new Promise<void>((done, fail) => {
+            server.on("error", fail);
+            server.listen(this.port, this.address, done);
+        });
+        return this;
+    }
+
+    /** Dies: the port is closed and every connection reset. */
+    async kill(): Promise<void> {
+        const { server } = this;
+        this.server = undefined;
+        if (!server) return;
+        for (const socket of this.sockets) socket.resetAndDestroy();
+        await new Promise((done) => server.close(done));
+    }
+
+    /** Answers the calls of `slow`. */
+    release(): void {
+        for (const answer of this.held.splice(0)) answer();
+    }
+
+    backend(id: string): Backend {
+        return { id, address: this.address, port: this.port };
+    }
+
+    private serve(socket: Socket): void {
+        this.sockets.add(socket);
+        socket.on("close", () => this.sockets.delete(socket));
+        socket.on("error", () => {});
+        let buffered = Buffer.alloc(0);
+        socket.on("data", (chunk: Buffer) => {
+            buffered = Buffer.concat([buffered, chunk]);
+            for (;;) {
+                const size = buffered.length < 8 ? Infinity : 8 + buffered.readUInt32BE(4) + 5;
+                if (buffered.length < size) return;
+                this.answer(socket, buffered.subarray(8, size - 5));
+                buffered = buffered.subarray(size);
+            }
+        });
+    }
+
+    private answer(socket: Socket, name: Buffer): void {
+        const isCheck = name.toString() === "ping";
+        if (isCheck && this.health === "silence") return;
+        const type = isCheck && this.health === "exception" ? 3 : 2;
+        const reply = Buffer.concat([Buffer.from([0x80, 1, 0, type, 0, 0, 0, name.length]), name, Buffer.alloc(5)]);
+        const send = () => socket.write(reply);
+        if (isCheck) {
+            if (type === 2) this.passes += 1;
+            send();
+            return;
+        }
+        this.calls += 1;
+        if (this.passes < 2) this.early += 1;
+        if (name.toString() === "slow") this.held.push(send);
+        else send();
+    }
+}
+
+/** A connection of a client that calls one at a time. */
+export class Client {
+    private readonly socket: Socket;
+    private failure: Error | undefined;
+    private waiting: { done: () => void; fail: (error: Error) => void } | undefined;
+
+    constructor(address: string, port: number) {
+        this.socket = connect(port, address);
+        this.socket.setNoDelay(true);
+        this.socket.on("data", () => this.waiting?.done());
+        this.socket.on("error", (error) => this.end(error));
+        this.socket.on("close", () => this.end(new Error("connection closed")));
+    }
+
+    get closed(): boolean {
+        return this.failure !== undefined;
+    }
+
+    /** @throws Error when the connection ends first. */
+    call(method = "echo"): Promise<void> {
+        if (this.failure) return Promise.reject(this.failure);
+        return new Promise<void>((done, fail) => {
+            this.waiting = { done, fail };
+            this.socket.write(thriftCall(method, false));
+        });
+    }
+
+    close(): void {
+        this.socket.destroy();
+    }
+
+    private end(error: Error): void {
+        this.failure ??= error;
+        this.waiting?.fail(error);
+    }
+}
+
+/** One call over a connection of its own. */
+export async function callOnce(address: string, port: number): Promise<void> {
+    const client = new Client(address, port);
+    try {
+        await client.call();
+    } finally {
+        client.close();
+    }
+}
+
+/** A process that a test started. */
+export class TestProcess {
+    private readonly child: ChildProcess;
+    private readonly ended: Promise<number | null>;
+
+    constructor(
+        argv: readonly string[],
+        cwd: string,
+        private readonly logFile: string,
+    ) {
+        const log = openSync(logFile, "a");
+        // Dies with the test run, however that ends.
+        this.child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...argv], { cwd, stdio: ["ignore", log, log] });
+        closeSync(log);
+        this.ended = new Promise((done) => this.child.once("exit", (code) => done(code)));
+    }
+
+    get pid(): number | undefined {
+        return this.child.pid;
+    }
+
+    get log(): string {
+        return readFileSync(this.logFile, "utf8");
+    }
+
+    /** Ends the process. @returns its exit code, null after a signal. */
+    stop(signal: NodeJS.Signals = "SIGKILL"): Promise<number | null> {
+        if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill(signal);
+        return this.ended;
+    }
+}
+
+let bundle: string | undefined;
+
+/** The reconciler, bundled as a deployment does. */
+function reconcilerBundle(): string {
+    bundle ??= buildSync({
+        absWorkingDir: join(__dirname, "..", "..", ".."),
+        entryPoints: ["roles/loadBalancer/reconciler/main.ts"],
+        bundle: true,
+        platform: "node",
+        target: "node20",
+        format: "cjs",
+        write: false,
+        logLevel: "silent",
+    }).outputFiles[0]?.text;
+    return bundle ?? "";
+}
+
+/** Writes a role's files below a folder, as a machine does. */
+export function writeRole(directory: string, role: Role): void {
+    for (const file of role.files) {
+        mkdirSync(dirname(join(directory, file.path)), { recursive: true });
+        writeFileSync(join(directory, file.path), file.content);
+    }
+}
+
+/** A balancer: HAProxy and the reconciler as the role has them. */
+export class TestBalancer {
+    readonly directory = mkdtempSync(join(tmpdir(), "gw-"));
+    readonly runtime = new Runtime(join(this.directory, "run/haproxy.sock"));
+    haproxy: TestProcess | undefined;
+    reconciler: TestProcess | undefined;
+    readonly role: Role;
+
+    constructor(
+        readonly address: string,
+        haproxyPath: string,
+        args: Partial<HaproxyBalancerArgs> = {},
+    ) {
+        const layout = processLayout("lb-test", address);
+        this.role = haproxyBalancer(
+            {
+                port: 9190,
+                healthCheck: { kind: "thrift", method: "ping", framed: false },
+                slots: 16,
+                maxConnections: 200,
+                drainSeconds: 30,
+                reconcilerBundle: { file: "", sha256: "" },
+                haproxyVersion: "2.6",
+                ...args,
+            },
+            layout,
+        );
+        for (const name of ["bin", "run", "lib"]) mkdirSync(join(this.directory, name));
+        writeRole(this.directory, this.role);
+        symlinkSync(haproxyPath, join(this.directory, "bin/haproxy"));
+        symlinkSync(process.execPath, join(this.directory, "bin/node"));
+        writeFileSync(join(this.directory, "bin/reconciler.cjs"), reconcilerBundle());
+    }
+
+    private run(name: string): TestProcess {
+        const service = this.role.services.find((each) => each.name === name);
+        return new TestProcess(service?.argv ?? [], this.directory, join(this.directory, `${name}.log`));
+    }
+
+    /** Starts HAProxy and waits until it answers. */
+    async startHaproxy(): Promise<void> {
+        this.haproxy = this.run("haproxy");
+        await waitFor("HAProxy to start", () => this.statistics(), 5_000, 10);
+    }
+
+    startReconciler(): void {
+        this.reconciler = this.run("reconciler");
+    }
+
+    /** Runs what the role does before HAProxy is stopped. */
+    async beforeStop(): Promise<void> {
+        const [command = []] = this.role.services.find((each) => each.name === "haproxy")?.beforeStop ?? [];
+        await new TestProcess(command, this.directory, join(this.directory, "stop.log")).stop("SIGCONT");
+    }
+
+    async start(...backends: Backend[]): Promise<void> {
+        this.write(backends);
+        await this.startHaproxy();
+        this.startReconciler();
+        await this.settled(backends);
+    }
+
+    /** Replaces the list, by renaming. */
+    write(list: readonly Backend[] | string): void {
+        const path = join(this.directory, "run/backends.json");
+        writeFileSync(`${path}.tmp`, typeof list === "string" ? list : JSON.stringify(list));
+        renameSync(`${path}.tmp`, path);
+    }
+
+    /** Waits until just these are up, and nothing drains. */
+    async settled(backends: readonly Backend[], timeout = 8_000): Promise<void> {
+        const expected = backends.map(({ address, port }) => `${address}:${port}`).sort();
+        await waitFor(
+            `${expected.join(" ")} to be up`,
+            async () => {
+                const servers = (await this.servers()).filter(({ status }) => status !== "MAINT");
+                const up = servers.filter(({ status }) => status.startsWith("UP")).map(({ address }) => address);
+                if (up.sort().join() === expected.join() && up.length === servers.length) return true;
+                throw new Error(JSON.stringify(servers));
+            },
+            timeout,
+            20,
+        );
+    }
+
+    private async statistics(): Promise<string> {
+        const response = await fetch(`${balancerStatusUrl({ address: this.address })}/;csv`);
+        return response.text();
+    }
+
+    /** HAProxy's servers as its status page shows them. */
+    async servers(): Promise<{ name: string; status: string; address: string; sessions: number; total: number }[]> {
+        const [heading = "", ...lines] = (await this.statistics()).trim().split("\n");
+        const columns = heading.replace("# ", "").split(",");
+        return lines
+            .map((line) => line.split(","))
+            .map((fields) => (name: string) => fields[columns.indexOf(name)] ?? "")
+            .filter((field) => field("pxname") === "gateways" && field("svname") !== "BACKEND")
+            .map((field) => ({
+                name: field("svname"),
+                status: field("status"),
+                address: field("addr"),
+                sessions: Number(field("scur")),
+                total: Number(field("stot")),
+            }));
+    }
+
+    /** The server at an address; undefined when there is none, or only one in maintenance. */
+    async server(gateway: FakeGateway) {
+        const key = `${gateway.address}:${gateway.port}`;
+        return (await this.servers()).find(({ address, status }) => address === key && status !== "MAINT");
+    }
+
+    status(): ReconcilerStatus {
+        return JSON.parse(readFileSync(join(this.directory, "run/reconciler.json"), "utf8")) as ReconcilerStatus;
+    }
+
+    client(): Client {
+        return new Client(this.address, 9190);
+    }
+
+    /** Ends everything and removes the folder. */
+    async stop(): Promise<void> {
+        await Promise.all([this.reconciler?.stop(), this.haproxy?.stop()]);
+        rmSync(this.directory, { recursive: true, force: true });
+    }
+}
+
+/** Calls the balancer over and over until stopped; each call over a connection of its own. */
+export class Traffic {
+    calls = 0;
+    readonly failures: string[] = [];
+    private stopped = false;
+    private readonly workers: Promise<void>[];
+
+    constructor(balancer: TestBalancer, workers = 4) {
+        this.workers = Array.from({ length: workers }, async () => {
+            while (!this.stopped) {
+                this.calls += 1;
+                await callOnce(balancer.address, 9190).catch((error: Error) => this.failures.push(error.message));
+                // Nobody answers any more; there is nothing to be learnt from going on.
+                if (this.failures.length > 100) return;
+            }
+        });
+    }
+
+    async stop(): Promise<void> {
+        this.stopped = true;
+        await Promise.all(this.workers);
+    }
+}

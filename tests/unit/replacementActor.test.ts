@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import type { Stack } from "@pulumi/pulumi/automation";
+import { classify, examine, type Means, replaceServer } from "../../replacement/actor";
+import { automationEngine, type Engine, machineSlots, type Operation, slotsIn } from "../../replacement/engine";
+import { action } from "./replacementFixtures";
+
+const urn = action.urn;
+const replacement: Operation[] = [
+    { op: "same", urn: "stack" },
+    { op: "read", urn: "data" },
+    { op: "refresh", urn: "gw-1" },
+    { op: "delete-replaced", urn },
+    { op: "replace", urn },
+    { op: "create-replacement", urn },
+];
+
+interface World {
+    readonly preview?: Operation[] | Error;
+    readonly replace?: Error;
+    readonly confirm?: boolean | Error;
+    readonly take?: boolean | Error;
+    readonly stopAt?: "preview" | "confirm";
+}
+
+/** Acts, and tells the outcome and the order of what was called. */
+async function act(world: World) {
+    const calls: string[] = [];
+    let time = 100;
+    const stop = new AbortController();
+    const answer = <T>(name: string, value: T | Error): Promise<T> => {
+        calls.push(name);
+        time += 2;
+        if (world.stopAt === name) stop.abort();
+        return value instanceof Error ? Promise.reject(value) : Promise.resolve(value);
+    };
+    const engine: Engine = {
+        poolSlots: async () => [],
+        previewReplace: (given) => answer("preview", given === urn ? (world.preview ?? replacement) : new Error("urn")),
+        replace: (given) =>
+            answer("replace", given === urn ? (world.replace ?? undefined) : new Error("urn")) as Promise<void>,
+    };
+    const means: Means = {
+        confirm: () => answer("confirm", world.confirm ?? true),
+        take: () => answer("take", world.take ?? true),
+        now: () => time,
+        stop: stop.signal,
+        abort: new AbortController().signal,
+    };
+    return { ...(await replaceServer(action, engine, means)), calls };
+}
+
+describe("replacement actor", () => {
+    it("previews, looks again, takes the budget, and only then acts", async () => {
+        assert.deepEqual(await act({}), {
+            outcome: { kind: "done" },
+            seconds: { preview: 6, replace: 2 },
+            calls: ["preview", "confirm", "take", "replace"],
+        });
+    });
+
+    it("refuses when more would change, and says what", async () => {
+        const other = { op: "update", urn: "urn:pulumi:local::gateway::gateway:index:Role::gw-1" } as const;
+        assert.deepEqual(await act({ preview: [...replacement, other] }), {
+            outcome: {
+                kind: "refused",
+                reason: "the preview changes more than gw-0: update gateway:index:Role::gw-1",
+                others: [other],
+            },
+            seconds: { preview: 2 },
+            calls: ["preview"],
+        });
+    });
+
+    it("accepts exactly a replacement of the one slot", () => {
+        const cases: [Operation[], boolean][] = [
+            [replacement, true],
+            [[{ op: "create-replacement", urn }], true],
+            [[...replacement, { op: "remove-pending-replace", urn }], true],
+            [[], false],
+            [[{ op: "same", urn }], false],
+            [[{ op: "update", urn }], false],
+            [[{ op: "create", urn }], false],
+            [[...replacement, { op: "delete", urn }], false],
+            [
+                [
+                    { op: "replace", urn },
+                    { op: "delete-replaced", urn },
+                ],
+                false,
+            ],
+            ...(
+                ["create", "update", "delete", "replace", "create-replacement", "delete-replaced", "import"] as const
+            ).map((op): [Operation[], boolean] => [[...replacement, { op, urn: "other" }], false]),
+        ];
+        for (const [operations, accepted] of cases) {
+            assert.equal(examine(operations, urn).accepted, accepted, JSON.stringify(operations.slice(-2)));
+        }
+    });
+
+    it("refuses when the preview does not replace the slot, or fails", async () => {
+        const idle = await act({ preview: [{ op: "same", urn }] });
+        assert.deepEqual(idle.outcome, { kind: "refused", reason: "the preview does not replace gw-0", others: [] });
+        const failing = await act({ preview: new Error("boom") });
+        assert.deepEqual(failing.outcome, { kind: "refused", reason: "the preview failed: boom", others: [] });
+        assert.deepEqual(failing.calls, ["preview"]);
+    });
+
+    it("does nothing when the world has changed, or the budget is not to be had", async () => {
+        assert.deepEqual(await act({ confirm: false }), {
+            outcome: { kind: "outdated", reason: "no longer needed after the preview" },
+            seconds: { preview: 4 },
+            calls: ["preview", "confirm"],
+        });
+        const untaken = await act({ take: false });
+        assert.deepEqual(untaken.outcome, { kind: "notTaken", reason: "the budget was changed by somebody else" });
+        assert.deepEqual(untaken.calls, ["preview", "confirm", "take"]);
+        const failing = await act({ take: new Error("Consul is down") });
+        assert.deepEqual(failing.outcome, { kind: "notTaken", reason: "Consul is down" });
+        assert.deepEqual((await act({ confirm: new Error("blind") })).calls, ["preview", "confirm"]);
+    });
+
+    it("begins nothing once it is told to stop", async () => {
+        const stopped = await act({ stopAt: "confirm" });
+        assert.deepEqual(stopped.outcome, { kind: "stopped", reason: "told to stop after the preview" });
+        assert.deepEqual(stopped.calls, ["preview", "confirm"]);
+        const during = await act({ stopAt: "preview", preview: new Error("SIGINT") });
+        assert.equal(during.outcome.kind, "stopped");
+    });
+
+    it("tells a locked stack, a used-up quota and an invalid configuration from other failures", async () => {
+        const locked = Object.assign(new Error("code: 255\n stderr: whatever"), { name: "ConcurrentUpdateError" });
+        const kinds: [Error, string][] = [
+            [locked, "locked"],
+            [new Error("error: the stack is currently locked by 1 lock(s)"), "locked"],
+            [new Error("error: Quota exceeded for instances: Requested 1, but already used 10"), "quota"],
+            [new Error("error: No valid host was found. There are not enough hosts available."), "quota"],
+            [new Error("error: ENOSPC: no space left on device"), "quota"],
+            [new Error("error: Expected HTTP response code [202], got 400: Bad request: Invalid imageRef"), "invalid"],
+            [new Error("error: connection reset"), "failed"],
+        ];
+        for (const [error, kind] of kinds) {
+            assert.equal((await act({ replace: error })).outcome.kind, kind, error.message);
+            assert.equal(classify(error).kind, kind);
+        }
+        assert.equal((await act({ preview: locked })).outcome.kind, "locked");
+    });
+
+    it("keeps of an error what tells, and not more than 500 characters", () => {
+        const output = `code: 255\nstdout: Updating (local):\n  ~ something\nerror: update failed\n  error: boot: no quorum\n`;
+        assert.equal(classify(new Error(output)).reason, "error: update failed | error: boot: no quorum");
+        assert.equal(classify(new Error("x".repeat(900))).reason.length, 500);
+        assert.equal(classify("text").reason, "text");
+    });
+});
+
+describe("replacement engine", () => {
+    const machine = (name: string, more: object = {}) => ({
+        urn: `urn:${name}`,
+        type: "pulumi-nodejs:dynamic/gateway:Instance",
+        id: `${name}/1`,
+        outputs: { name, address: "127.0.0.9", incarnation: "1" },
+        ...more,
+    });
+    const slotOf = machineSlots(":Instance", (name) => name.startsWith("gw-"));
+
+    it("finds the slots in a state, without what waits to be deleted", () => {
+        const resources = [
+            { urn: "stack", type: "pulumi:pulumi:Stack" },
+            machine("gw-1"),
+            machine("gw-0", { delete: true, id: "gw-0/0" }),
+            machine("gw-0", { outputs: { name: "gw-0" } }),
+            machine("consul-0"),
+            machine("gw-9", { type: "other:Thing" }),
+            machine("gw-8", { outputs: {} }),
+        ];
+        assert.deepEqual(slotsIn(resources, slotOf), [
+            { name: "gw-0", urn: "urn:gw-0", serverId: "gw-0/1" },
+            { name: "gw-1", urn: "urn:gw-1", serverId: "1", address: "127.0.0.9" },
+        ]);
+    });
+
+    it("asks the Automation API for exactly one replacement", async () => {
+        const asked: unknown[] = [];
+        const stack = {
+            exportStack: async () => ({ version: 3, deployment: { resources: [machine("gw-0")] } }),
+            preview: async ({ onEvent, signal, ...options }: Parameters<Stack["preview"]>[0] & object) => {
+                asked.push(["preview", options.replace, signal]);
+                onEvent?.({ sequence: 1, timestamp: 1, preludeEvent: { config: {} } });
+                for (const { op, urn } of replacement) {
+                    onEvent?.({
+                        sequence: 2,
+                        timestamp: 1,
+                        resourcePreEvent: { metadata: { op, urn, type: "", provider: "" } },
+                    });
+                }
+            },
+            up: async ({ signal, replace }: Parameters<Stack["up"]>[0] & object) =>
+                void asked.push(["up", replace, signal]),
+        } as unknown as Stack;
+        const engine = automationEngine(stack, slotOf);
+        const { signal } = new AbortController();
+        assert.deepEqual(
+            (await engine.poolSlots()).map(({ name }) => name),
+            ["gw-0"],
+        );
+        assert.deepEqual(await engine.previewReplace(urn, signal), replacement);
+        await engine.replace(urn, signal);
+        assert.deepEqual(asked, [
+            ["preview", [urn], signal],
+            ["up", [urn], signal],
+        ]);
+    });
+});
