@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { HealthCheck } from "../roles/healthCheck";
+import type { GatewayService } from "./config";
 import { localLoadBalancer } from "./local/loadBalancer";
 import type { ServiceDiscovery } from "./serviceDiscovery";
 import type { Target } from "./target";
@@ -16,11 +16,8 @@ export interface LoadBalancerArgs {
     readonly slots: number;
     /** Longest time that a gateway which left may keep its connections, seconds. */
     readonly drainSeconds: number;
-    /** The name under which gateways are registered. */
-    readonly gatewayService: string;
-    readonly healthCheck: HealthCheck;
-    /** Connections that one gateway takes at a time. */
-    readonly maxConnections: number;
+    /** What is behind the balancers. */
+    readonly service: GatewayService;
 }
 
 /** What an implementation of {@link LoadBalancer} gives. */

@@ -1,11 +1,4 @@
-import {
-    agentFiles,
-    agentRole,
-    agentSettings,
-    type ConsulCluster,
-    consulPaths,
-    consulPorts,
-} from "./consul";
+import { agentFiles, agentRole, agentSettings, type ConsulCluster, consulPaths, consulPorts } from "./consul";
 import { type Layout, type Role, secretRef } from "./role";
 
 /** A service that an agent registers for its machine. */

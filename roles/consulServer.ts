@@ -1,5 +1,13 @@
+import {
+    agentFiles,
+    agentRole,
+    agentSettings,
+    type ConsulCluster,
+    consulApi,
+    consulPaths,
+    consulPorts,
+} from "./consul";
 import { consulAcl } from "./consulAcl";
-import { agentFiles, agentRole, agentSettings, type ConsulCluster, consulApi, consulPaths, consulPorts } from "./consul";
 import { type Layout, mergeRoles, type Role, secretRef } from "./role";
 
 /** What a Consul server needs beyond what every agent knows. */

@@ -54,6 +54,7 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
         binaries: [
             { name: "node", source: { kind: "node" } },
             { name: "replacer.cjs", source: { kind: "project", ...args.program } },
+            { name: "project", source: { kind: "project", file: ".", sha256: "" } },
         ],
         users: ["replacer"],
         ports: [],

@@ -132,11 +132,29 @@ export function mergeRoles(name: string, ...parts: readonly Role[]): Role {
     ];
     return {
         name,
-        files: unique((file) => file.path, parts.flatMap((part) => part.files)),
-        services: unique((service) => service.name, parts.flatMap((part) => part.services)),
-        binaries: unique((binary) => binary.name, parts.flatMap((part) => part.binaries)),
-        users: unique((user) => user, parts.flatMap((part) => part.users)),
-        ports: unique((port) => port.name, parts.flatMap((part) => part.ports)),
-        healthChecks: unique((check) => check.name, parts.flatMap((part) => part.healthChecks)),
+        files: unique(
+            (file) => file.path,
+            parts.flatMap((part) => part.files),
+        ),
+        services: unique(
+            (service) => service.name,
+            parts.flatMap((part) => part.services),
+        ),
+        binaries: unique(
+            (binary) => binary.name,
+            parts.flatMap((part) => part.binaries),
+        ),
+        users: unique(
+            (user) => user,
+            parts.flatMap((part) => part.users),
+        ),
+        ports: unique(
+            (port) => port.name,
+            parts.flatMap((part) => part.ports),
+        ),
+        healthChecks: unique(
+            (check) => check.name,
+            parts.flatMap((part) => part.healthChecks),
+        ),
     };
 }

@@ -5,13 +5,13 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
-import { delimiter, dirname, join, resolve } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 import * as automation from "@pulumi/pulumi/automation";
 import { parseDocument } from "yaml";
 import { gatewayHome } from "../components/local/home";
 import { readJson, writeAtomically } from "../supervisor/files";
 import { identify } from "../supervisor/process";
-import { pulumiRoot } from "./tools";
+import { pluginAvailable, pluginVersion, pulumiRoot } from "./tools";
 
 const PROJECT = resolve(__dirname, "..");
 
@@ -43,6 +43,11 @@ export function engineEnvironment(stackName: string): Record<string, string> {
     return own;
 }
 
+/** Whether the plugin of `@pulumi/consul` is installed; without it the deployment does without its resources. */
+export function consulPluginAvailable(): boolean {
+    return pluginAvailable("consul", pluginVersion("consul"));
+}
+
 /**
  * Writes the configuration that the engine works with: the committed `Pulumi.STACK.yaml`, and the salt that belongs to
  * this checkout's passphrase. The CLI writes that salt into the committed file when it makes a stack; it is moved out
@@ -54,7 +59,9 @@ function syncStackConfig(stackName: string): string {
     const committed = join(PROJECT, `Pulumi.${stackName}.yaml`);
     if (!existsSync(committed)) {
         const known = readdirSync(PROJECT).flatMap((name) => /^Pulumi\.(.+)\.yaml$/.exec(name)?.[1] ?? []);
-        throw new UserError(`there is no Pulumi.${stackName}.yaml; the stacks of this project are: ${known.join(", ")}`);
+        throw new UserError(
+            `there is no Pulumi.${stackName}.yaml; the stacks of this project are: ${known.join(", ")}`,
+        );
     }
     const SALT = "encryptionsalt";
     const effective = gatewayHome(PROJECT).stackConfig(stackName);
@@ -62,6 +69,8 @@ function syncStackConfig(stackName: string): string {
     const earlier = existsSync(effective) ? parseDocument(readFileSync(effective, "utf8")).get(SALT) : undefined;
     const salt = document.get(SALT) ?? earlier;
     if (salt !== undefined) document.set(SALT, salt);
+    // Without its plugin the engine would fail the whole deployment for what no machine needs.
+    if (!consulPluginAvailable()) document.setIn(["config", "gateway:consulObjects"], false);
     writeAtomically(effective, document.toString(), 0o600);
     return effective;
 }
@@ -96,7 +105,10 @@ export function program(): Program {
  *
  * @throws UserError when there is no such stack.
  */
-export async function openStack(stackName: string, run: automation.PulumiFn = program().run): Promise<automation.Stack> {
+export async function openStack(
+    stackName: string,
+    run: automation.PulumiFn = program().run,
+): Promise<automation.Stack> {
     const environment = engineEnvironment(stackName);
     const pulumiCommand = await automation.PulumiCommand.get({ root: pulumiRoot() });
     // The dynamic provider's process inherits ours where the Automation API's does not reach.
@@ -130,9 +142,4 @@ function removeStaleLocks(stackName: string): void {
         const lock = readJson<{ pid: number; hostname: string }>(path);
         if (lock && lock.hostname === hostname() && !identify(lock.pid)) rmSync(path, { force: true });
     }
-}
-
-/** The directory of the CLI, for messages. */
-export function cliDirectory(): string {
-    return dirname(join(pulumiRoot(), "bin", "pulumi"));
 }

@@ -4,7 +4,17 @@
  */
 import { spawn } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import {
+    chmodSync,
+    closeSync,
+    existsSync,
+    mkdirSync,
+    openSync,
+    readFileSync,
+    renameSync,
+    rmSync,
+    symlinkSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fingerprint, type ProcessMachine } from "../roles/render/process";
@@ -202,7 +212,8 @@ function writeMachine(
         rmSync(link, { force: true });
         symlinkSync(home.resolveBinary(binary), link);
     }
-    for (const folder of ["lib", "run", "tmp", "log"]) mkdirSync(join(directory, folder), { recursive: true, mode: 0o700 });
+    for (const folder of ["lib", "run", "tmp", "log"])
+        mkdirSync(join(directory, folder), { recursive: true, mode: 0o700 });
     writeAtomically(join(directory, machineFiles.spec), JSON.stringify(spec, undefined, 2), 0o600);
 }
 

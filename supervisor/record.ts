@@ -47,7 +47,12 @@ export interface MachineStatus {
 }
 
 /** Files of a machine's folder. */
-export const machineFiles = { record: "machine.json", spec: "spec.json", status: "run/status.json", log: "log" } as const;
+export const machineFiles = {
+    record: "machine.json",
+    spec: "spec.json",
+    status: "run/status.json",
+    log: "log",
+} as const;
 
 /** The machine's record, whether its supervisor lives or not; undefined when there never was one. */
 export function readRecord(directory: string): MachineRecord | undefined {
@@ -84,7 +89,9 @@ export function serviceDigests(machine: ProcessMachine, contents: ReadonlyMap<st
                 return below.startsWith(`${service.name}/`) || below.startsWith(`${service.name}.`);
             });
             const binaries = machine.binaries.filter((binary) => service.argv.includes(`bin/${binary.name}`));
-            const digest = createHash("sha256").update(JSON.stringify([service, own, binaries])).digest("hex");
+            const digest = createHash("sha256")
+                .update(JSON.stringify([service, own, binaries]))
+                .digest("hex");
             return [service.name, digest];
         }),
     );

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { ProcessService } from "../roles/render/process";
-import { identify, signal } from "./process";
 import { probe } from "./probe";
+import { identify, signal } from "./process";
 import { machineFiles, type ServiceState } from "./record";
 import { waitFor } from "./wait";
 
@@ -62,7 +62,10 @@ export class SupervisedService {
     async stop(): Promise<void> {
         clearTimeout(this.timer);
         const child = this.child;
-        if (!child?.pid) return this.become("stopped");
+        if (!child?.pid) {
+            this.become("stopped");
+            return;
+        }
         this.become("stopping");
         for (const command of this.definition.beforeStop) await this.runBeforeStop(command);
         const running = child.pid === undefined ? undefined : identify(child.pid);
@@ -130,8 +133,14 @@ export class SupervisedService {
         if (this.child !== child) return;
         this.child = undefined;
         this.lastEnd = how;
-        if (this.state === "stopping") return this.changed();
-        if (success && this.definition.type === "oneshot") return this.become("succeeded");
+        if (this.state === "stopping") {
+            this.changed();
+            return;
+        }
+        if (success && this.definition.type === "oneshot") {
+            this.become("succeeded");
+            return;
+        }
         if (Date.now() - startedAt >= STABLE) this.backoff = BACKOFF.first;
         this.say(`${this.name} ended (${how}); started again in ${this.backoff} ms`);
         this.timer = setTimeout(() => {

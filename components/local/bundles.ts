@@ -43,7 +43,7 @@ function build(entryPoint: string, packages: "bundle" | "external"): { text: str
         format: "cjs",
         legalComments: "none",
         write: false,
-        logLevel: "silent",
+        logLevel: "error",
     });
     return { text: result.outputFiles[0]?.text ?? "" };
 }

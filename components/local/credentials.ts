@@ -15,7 +15,13 @@ export class LocalCredentials extends pulumi.dynamic.Resource {
         super(
             moduleProvider("./components/local/credentialsProvider.ts"),
             name,
-            { ...args, caCertificate: undefined, serverCertificate: undefined, expiresAt: undefined, secrets: undefined },
+            {
+                ...args,
+                caCertificate: undefined,
+                serverCertificate: undefined,
+                expiresAt: undefined,
+                secrets: undefined,
+            },
             pulumi.mergeOptions(opts, { additionalSecretOutputs: ["secrets"] }),
             "gateway",
             "Credentials",

@@ -146,4 +146,5 @@ export async function update(_id: string, olds: CredentialsOutputs, news: Creden
 
 /** Nothing outside the state has to be deleted. */
 async function remove(): Promise<void> {}
+
 export { remove as delete };

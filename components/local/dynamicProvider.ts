@@ -10,11 +10,19 @@ import type * as pulumi from "@pulumi/pulumi";
  */
 export function moduleProvider(module: string): pulumi.dynamic.ResourceProvider {
     return {
-        check: async (olds, news) => require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).check?.(olds, news) ?? { inputs: news },
-        diff: async (id, olds, news) => require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).diff(id, olds, news),
-        create: async (inputs) => require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).create(inputs),
-        read: async (id, props) => require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).read(id, props),
-        update: async (id, olds, news) => require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).update(id, olds, news),
-        delete: async (id, props) => require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).delete(id, props),
+        check: async (olds, news) =>
+            require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).check?.(olds, news) ?? {
+                inputs: news,
+            },
+        diff: async (id, olds, news) =>
+            require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).diff(id, olds, news),
+        create: async (inputs) =>
+            require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).create(inputs),
+        read: async (id, props) =>
+            require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).read(id, props),
+        update: async (id, olds, news) =>
+            require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).update(id, olds, news),
+        delete: async (id, props) =>
+            require("tsx/cjs/api").require(module, `${process.cwd()}/package.json`).delete(id, props),
     };
 }

@@ -10,6 +10,7 @@ import type { GatewayService } from "../config";
 import type { GatewayPoolArgs, GatewayPoolOutputs } from "../gatewayPool";
 import { machineName } from "./addresses";
 import { bundle } from "./bundles";
+import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
 import { localReplacer } from "./replacer";
 
@@ -18,11 +19,10 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
     const { service, discovery, balancers, target } = args;
     const workload = workloadOf(service);
     const drainBundle = bundle("drain");
-    const statusPages = balancers.localStatusPages;
 
     const gateways: LocalInstance[] = [];
     const endpoints: string[] = [];
-    for (let index = 0; index < args.size; index++) {
+    for (const index of Array(args.size).keys()) {
         const layout = processLayout(machineName.gateway(index), target.addresses.gateway(index));
         const endpoint = `${layout.address}:${service.port}`;
         const machine = discovery.cluster.apply((cluster) =>
@@ -69,7 +69,10 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
                     onChange: "replace",
                     // Not deployed before calls arrive: or a roll-out would take the next one too early.
                     gates: {
-                        create: [{ kind: "services" }, { kind: "rotation", balancers: statusPages, address: endpoint }],
+                        create: balancers.statusPages.apply((pages): Gate[] => [
+                            { kind: "services" },
+                            { kind: "rotation", balancers: pages, address: endpoint },
+                        ]),
                         update: [],
                     },
                 },
@@ -104,9 +107,7 @@ function workloadOf(service: GatewayService): {
                     ...(thrift?.framed ? ["--framed"] : []),
                     ...(thrift?.service ? ["--multiplexed"] : []),
                 ],
-                binaries: [
-                    { name: "gateway-sample.cjs", source: { kind: "bundle", ...bundle("gateway-sample") } },
-                ],
+                binaries: [{ name: "gateway-sample.cjs", source: { kind: "bundle", ...bundle("gateway-sample") } }],
             };
         }
         case "archive":

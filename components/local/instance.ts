@@ -14,7 +14,7 @@ export interface LocalInstanceArgs {
     /** `replace`: a change makes a new machine, as on a cloud. `update`: services that changed are restarted in place. */
     readonly onChange: "replace" | "update";
     /** What has to hold after the machine was created, or updated, before the next one is touched. */
-    readonly gates: { readonly create: readonly Gate[]; readonly update: readonly Gate[] };
+    readonly gates: { readonly create: pulumi.Input<readonly Gate[]>; readonly update: pulumi.Input<readonly Gate[]> };
 }
 
 /** A machine of this computer: a supervisor and its services on a loopback address of their own. */

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fingerprint, type ProcessMachine } from "../../roles/render/process";
 import type { Binary } from "../../roles/role";
 import { type ToolName, toolPath } from "../../scripts/tools";
+import { writeAtomically } from "../../supervisor/files";
 import {
     createMachine,
     type MachineHome,
@@ -17,9 +18,10 @@ import {
     waitUntilReady,
 } from "../../supervisor/machine";
 import { type MachineRecord, readLiveRecord } from "../../supervisor/record";
+import { archiveDirectory, fetchArchive } from "./archives";
 import { bundle } from "./bundles";
 import { type Gate, waitForQuorum, waitForRotation } from "./gates";
-import { gatewayHome } from "./home";
+import { type GatewayHome, gatewayHome } from "./home";
 
 /** The inputs of a {@link LocalInstance} as its provider gets them. */
 export interface InstanceInputs {
@@ -45,15 +47,41 @@ function machineHome(): MachineHome {
     return {
         machines: home.machines,
         supervisor: join(home.bundles, bundle("supervisor").file),
-        resolveBinary: (binary) => resolveBinary(home.bundles, binary),
+        resolveBinary: (binary) => resolveBinary(home, binary),
     };
 }
 
-function resolveBinary(bundles: string, { name, source }: Binary): string {
-    if (source.kind === "node") return process.execPath;
-    const path = source.kind === "tool" ? toolPath(source.tool as ToolName) : join(bundles, source.file);
+function resolveBinary(home: GatewayHome, { name, source }: Binary): string {
+    switch (source.kind) {
+        case "node":
+            return process.execPath;
+        case "tool":
+            return existing(toolPath(source.tool as ToolName), name);
+        case "bundle":
+            return existing(join(home.bundles, source.file), name);
+        case "archive":
+            return existing(archiveDirectory(source), name);
+        case "project":
+            return source.file === "." ? home.project : launcher(home, name, join(home.project, source.file));
+    }
+}
+
+function existing(path: string | undefined, name: string): string {
     if (path && existsSync(path)) return path;
     throw new Error(`${name} is not installed: run "npm run tools"`);
+}
+
+/** A program of this project that runs from its TypeScript sources: it exports `main`. */
+function launcher(home: GatewayHome, name: string, module: string): string {
+    const path = join(home.bundles, name);
+    const tsx = JSON.stringify(join(home.project, "node_modules", "tsx", "dist", "cjs", "api", "index.cjs"));
+    writeAtomically(path, `require(${tsx}).register();\nrequire(${JSON.stringify(module)}).main();\n`, 0o644, false);
+    return path;
+}
+
+/** Gets what a machine needs and this computer does not have yet. */
+async function fetchArchives(machine: ProcessMachine): Promise<void> {
+    for (const { source } of machine.binaries) if (source.kind === "archive") await fetchArchive(source);
 }
 
 async function passGates(inputs: InstanceInputs, gates: readonly Gate[]): Promise<void> {
@@ -90,12 +118,8 @@ function nameOf(id: string): string {
  * id, so that it is not forgotten.
  */
 export async function create(inputs: InstanceInputs): Promise<{ id: string; outs: InstanceOutputs }> {
-    const record = await createMachine(
-        machineHome(),
-        inputs.machine,
-        inputs.secrets,
-        inputs.onChange === "update",
-    );
+    await fetchArchives(inputs.machine);
+    const record = await createMachine(machineHome(), inputs.machine, inputs.secrets, inputs.onChange === "update");
     const result = { id: idOf(record), outs: outputs(inputs, record) };
     await passGates(inputs, inputs.gates.create).catch((error: Error) => {
         throw Object.assign(error, { id: result.id, properties: result.outs, reasons: [error.message] });
@@ -120,6 +144,7 @@ export async function update(
     _olds: InstanceOutputs,
     news: InstanceInputs,
 ): Promise<{ outs: InstanceOutputs }> {
+    await fetchArchives(news.machine);
     const record = await updateMachine(machineHome(), news.machine, news.secrets);
     await passGates(news, news.gates.update);
     return { outs: outputs(news, record) };
@@ -141,6 +166,7 @@ async function remove(id: string): Promise<void> {
     if (record && idOf(record) !== id) return;
     await removeMachine(home, nameOf(id));
 }
+
 export { remove as delete };
 
 function sorted(value: unknown): unknown {

@@ -99,7 +99,10 @@ function inOrder(services: readonly Service[]): Service[] {
 
 /** A short fingerprint of a rendered machine, for telling whether two are the same. */
 export function fingerprint(machine: ProcessMachine): string {
-    return createHash("sha256").update(JSON.stringify(sortKeys(machine))).digest("hex").slice(0, 16);
+    return createHash("sha256")
+        .update(JSON.stringify(sortKeys(machine)))
+        .digest("hex")
+        .slice(0, 16);
 }
 
 function sortKeys(value: unknown): unknown {

@@ -1,0 +1,74 @@
+import * as consul from "@pulumi/consul";
+import * as pulumi from "@pulumi/pulumi";
+import type { GatewayService } from "./config";
+import type { ServiceDiscovery } from "./serviceDiscovery";
+
+/** Arguments of {@link ConsulObjects}. */
+export interface ConsulObjectsArgs {
+    readonly discovery: ServiceDiscovery;
+    readonly service: GatewayService;
+}
+
+/**
+ * What belongs in Consul once it answers, and what no machine needs to boot: the operators' policy and token, a
+ * description of the deployment, and a query that names the healthy gateways.
+ */
+export class ConsulObjects extends pulumi.ComponentResource {
+    /** A token for operators: it reads everything and may pause the replacement loop. Secret. */
+    readonly operatorToken: pulumi.Output<string>;
+
+    constructor(name: string, args: ConsulObjectsArgs, opts?: pulumi.ComponentResourceOptions) {
+        super("gateway:index:ConsulObjects", name, {}, opts);
+        const { discovery, service } = args;
+        // An output of the machines themselves: the provider is configured only once they are up.
+        const up = pulumi.all(discovery.machines.map((machine) => machine.id));
+        const address = pulumi.all([discovery.api, up]).apply(([api]) => api[0] ?? "");
+        const provider = new consul.Provider(
+            `${name}-provider`,
+            {
+                address,
+                scheme: "https",
+                caPem: discovery.cluster.caCertificate,
+                datacenter: discovery.cluster.datacenter,
+                token: discovery.secrets.apply((secrets) => secrets.managementToken ?? ""),
+            },
+            { parent: this, dependsOn: [discovery] },
+        );
+        const child = { parent: this, provider };
+        const policy = new consul.AclPolicy(
+            `${name}-operator`,
+            {
+                name: "operator",
+                description: "operators: reads everything, pauses the replacement loop",
+                rules: [
+                    'node_prefix "" { policy = "read" }',
+                    'service_prefix "" { policy = "read" }',
+                    'agent_prefix "" { policy = "read" }',
+                    'session_prefix "" { policy = "read" }',
+                    'query_prefix "" { policy = "read" }',
+                    'key_prefix "gateway/" { policy = "read" }',
+                    'key_prefix "gateway/replacement/" { policy = "write" }',
+                    'operator = "read"',
+                ].join("\n"),
+            },
+            child,
+        );
+        const token = new consul.AclToken(
+            `${name}-operator`,
+            { description: "operators", policies: [policy.name] },
+            child,
+        );
+        new consul.KeyPrefix(
+            `${name}-deployment`,
+            { pathPrefix: "gateway/deployment/", subkeys: { service: service.name, port: String(service.port) } },
+            child,
+        );
+        new consul.PreparedQuery(
+            `${name}-gateways`,
+            { name: "gateways", service: service.name, onlyPassing: true },
+            child,
+        );
+        this.operatorToken = consul.getAclTokenSecretIdOutput({ accessorId: token.accessorId }, child).secretId;
+        this.registerOutputs({ operatorToken: this.operatorToken });
+    }
+}
