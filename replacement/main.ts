@@ -21,7 +21,7 @@ import { consulStore, type Store } from "./store";
 
 /** What is used of `scripts/engine`: the stack with the same program that `pulumi up` runs. */
 interface EngineModule {
-    openStack(stackName: string): Promise<Stack>;
+    openStack(stackName: string, config: { readonly asDeployed: boolean }): Promise<Stack>;
 }
 
 function consulOf({ consul, policy }: Settings): ConsulHttp {
@@ -34,11 +34,12 @@ function storeOf(settings: Settings): Store {
 
 async function engineOf(settings: Settings, onOutput?: (text: string) => void): Promise<Engine> {
     process.chdir(settings.projectDirectory);
+    // As deployed, so that an edit of the configuration that nobody has deployed yet does not hold up the healing.
     // Imported only here, because it brings the whole program along, which the other commands do not need.
-    const { openStack }: EngineModule = await import("../scripts/engine.js");
+    const { openStack } = require("../scripts/engine") as EngineModule;
     const { typeSuffix, namePrefix } = settings.slots;
     const slotOf = machineSlots(typeSuffix, (name) => name.startsWith(namePrefix));
-    return automationEngine(await openStack(settings.stack), slotOf, onOutput);
+    return automationEngine(await openStack(settings.stack, { asDeployed: true }), slotOf, onOutput);
 }
 
 function observersOf(settings: Settings, engine: Engine, store: Store): Observe {

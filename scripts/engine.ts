@@ -18,19 +18,27 @@ const PROJECT = resolve(__dirname, "..");
 /** A user's mistake, or something that the user can mend: shown as its message alone. */
 export class UserError extends Error {}
 
+/** Where a stack's configuration comes from. */
+export interface ConfigSource {
+    /** Take it as it was deployed last, whatever `Pulumi.STACK.yaml` says now. Default false. */
+    readonly asDeployed?: boolean;
+    /** Keys, such as `gateway:pool`, whose values are other than in `Pulumi.STACK.yaml`. */
+    readonly overrides?: Readonly<Record<string, unknown>>;
+}
+
 /**
  * The environment in which the CLI works on a stack of this checkout. What the user set stays: a backend or a
  * passphrase of one's own is used instead of those below `.gateway`.
  *
  * @throws UserError when there is no file `Pulumi.STACK.yaml`.
  */
-export function engineEnvironment(stackName: string): Record<string, string> {
+export function engineEnvironment(stackName: string, config: ConfigSource = {}): Record<string, string> {
     const home = gatewayHome(PROJECT);
     mkdirSync(home.state, { recursive: true, mode: 0o700 });
     const own: Record<string, string> = {
         GATEWAY_HOME: home.root,
         PULUMI_BACKEND_URL: process.env.PULUMI_BACKEND_URL ?? `file://${home.state}`,
-        PULUMI_OPTION_CONFIG_FILE: syncStackConfig(stackName),
+        PULUMI_OPTION_CONFIG_FILE: syncStackConfig(stackName, config),
         PULUMI_SKIP_UPDATE_CHECK: "true",
         PATH: [join(pulumiRoot(), "bin"), process.env.PATH].join(delimiter),
     };
@@ -55,7 +63,7 @@ export function consulPluginAvailable(): boolean {
  *
  * @returns the path of that file.
  */
-function syncStackConfig(stackName: string): string {
+function syncStackConfig(stackName: string, { asDeployed = false, overrides = {} }: ConfigSource): string {
     const committed = join(PROJECT, `Pulumi.${stackName}.yaml`);
     if (!existsSync(committed)) {
         const known = readdirSync(PROJECT).flatMap((name) => /^Pulumi\.(.+)\.yaml$/.exec(name)?.[1] ?? []);
@@ -65,12 +73,14 @@ function syncStackConfig(stackName: string): string {
     }
     const SALT = "encryptionsalt";
     const effective = gatewayHome(PROJECT).stackConfig(stackName);
+    if (asDeployed && existsSync(effective)) return effective;
     const document = parseDocument(readFileSync(committed, "utf8"));
     const earlier = existsSync(effective) ? parseDocument(readFileSync(effective, "utf8")).get(SALT) : undefined;
     const salt = document.get(SALT) ?? earlier;
     if (salt !== undefined) document.set(SALT, salt);
     // Without its plugin the engine would fail the whole deployment for what no machine needs.
     if (!consulPluginAvailable()) document.setIn(["config", "gateway:consulObjects"], false);
+    for (const [key, value] of Object.entries(overrides)) document.setIn(["config", key], value);
     writeAtomically(effective, document.toString(), 0o600);
     return effective;
 }
@@ -88,8 +98,8 @@ export function program(): Program {
         run: async () => {
             failure = undefined;
             try {
-                const { default: deploy } = await import("../index.js");
-                return await deploy();
+                // Not before it is needed: it brings Pulumi's whole SDK along.
+                return await (require("../index") as () => Promise<Record<string, unknown>>)();
             } catch (error) {
                 failure = error as Error;
                 throw error;
@@ -121,7 +131,7 @@ export async function openStack(
         { workDir: PROJECT, pulumiCommand, envVars: environment },
     );
     if (readFileSync(committed, "utf8") !== before) {
-        syncStackConfig(stackName);
+        syncStackConfig(stackName, config);
         writeAtomically(committed, before, 0o644, false);
     }
     return stack;

@@ -71,11 +71,27 @@ function existing(path: string | undefined, name: string): string {
     throw new Error(`${name} is not installed: run "npm run tools"`);
 }
 
-/** A program of this project that runs from its TypeScript sources: it exports `main`. */
+/** What a program of this project that runs the engine needs of the environment that deployed it. None is a secret. */
+const INHERITED = [
+    "HOME",
+    "GATEWAY_HOME",
+    "GATEWAY_TOOLS",
+    "XDG_CACHE_HOME",
+    "PULUMI_HOME",
+    "PULUMI_BACKEND_URL",
+    "PULUMI_CONFIG_PASSPHRASE_FILE",
+];
+
+/** Makes what starts a program of this project that runs from its TypeScript sources and exports `main`. */
 function launcher(home: GatewayHome, name: string, module: string): string {
     const path = join(home.bundles, name);
-    const tsx = JSON.stringify(join(home.project, "node_modules", "tsx", "dist", "cjs", "api", "index.cjs"));
-    writeAtomically(path, `require(${tsx}).register();\nrequire(${JSON.stringify(module)}).main();\n`, 0o644, false);
+    const known = INHERITED.flatMap((key) => (process.env[key] === undefined ? [] : [[key, process.env[key]]]));
+    const lines = [
+        `Object.assign(process.env, ${JSON.stringify(Object.fromEntries(known))});`,
+        `require(${JSON.stringify(join(home.project, "node_modules/tsx/dist/cjs/api/index.cjs"))}).register();`,
+        `require(${JSON.stringify(module)}).main();`,
+    ];
+    writeAtomically(path, `${lines.join("\n")}\n`, 0o644, false);
     return path;
 }
 
