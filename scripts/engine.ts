@@ -110,16 +110,16 @@ export function program(): Program {
 }
 
 /**
- * Opens a stack of this checkout and makes it where it does not exist yet. What a run that was killed left behind is
- * cleared: the lock of a process that is dead, and operations that never ended.
+ * Opens a stack of this checkout and makes it where it does not exist yet. The lock that a run left behind which was
+ * killed is removed.
  *
  * @throws UserError when there is no such stack.
  */
 export async function openStack(
     stackName: string,
-    run: automation.PulumiFn = program().run,
+    { run = program().run, ...config }: ConfigSource & { readonly run?: automation.PulumiFn } = {},
 ): Promise<automation.Stack> {
-    const environment = engineEnvironment(stackName);
+    const environment = engineEnvironment(stackName, config);
     const pulumiCommand = await automation.PulumiCommand.get({ root: pulumiRoot() });
     // The dynamic provider's process inherits ours where the Automation API's does not reach.
     Object.assign(process.env, environment);

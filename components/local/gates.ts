@@ -1,3 +1,4 @@
+import { balancerStates } from "../../replacement/observers/balancer";
 import { waitFor } from "../../supervisor/wait";
 
 /**
@@ -41,25 +42,19 @@ export async function waitForQuorum(servers: readonly string[]): Promise<void> {
     );
 }
 
-/** Waits until the balancers with these status pages send calls to an address (`host:port`). */
+/** Waits until the balancers with these status pages send calls to an address. */
 export async function waitForRotation(balancers: readonly string[], address: string): Promise<void> {
     await waitFor(
         `the balancers to send calls to ${address}`,
         async () => {
-            const views = await Promise.allSettled(balancers.map((url) => text(`${url}/;csv`)));
+            const views = await Promise.allSettled(
+                balancers.map((page) => balancerStates({ name: page, url: `${page}/;csv` }, ATTEMPT_TIMEOUT / 1000)),
+            );
             const answered = views.filter((view) => view.status === "fulfilled").map((view) => view.value);
             if (answered.length === 0) throw new Error("no balancer answers");
-            return answered.every((csv) => statusIn(csv, address)?.startsWith("UP"));
+            return answered.every((states) => states.get(address) === "up");
         },
         TIMEOUT,
         50,
     );
-}
-
-/** The status that HAProxy's statistics (CSV) give for the server at an address; undefined when it is not listed. */
-export function statusIn(csv: string, address: string): string | undefined {
-    const [header, ...rows] = csv.split("\n").map((line) => line.split(","));
-    const status = header?.indexOf("status") ?? -1;
-    const addr = header?.indexOf("addr") ?? -1;
-    return rows.find((row) => row[addr] === address)?.[status];
 }

@@ -71,7 +71,7 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
                     gates: {
                         create: balancers.statusPages.apply((pages): Gate[] => [
                             { kind: "services" },
-                            { kind: "rotation", balancers: pages, address: endpoint },
+                            { kind: "rotation", balancers: pages, address: layout.address },
                         ]),
                         update: [],
                     },
