@@ -1,0 +1,58 @@
+/** `npm test`: the type checker, the linter and every quick suite; the last line sums what their runners reported. */
+import { spawn } from "node:child_process";
+
+/** Each suite, with the command that runs it; the checks without a count of their own count as one. */
+const SUITES: readonly { readonly name: string; readonly command: readonly string[]; readonly mocha: boolean }[] = [
+    { name: "types", command: ["npx", "--no-install", "tsc", "-p", "."], mocha: false },
+    { name: "lint", command: ["npx", "--no-install", "biome", "check", "."], mocha: false },
+    { name: "unit and simulation", command: ["npm", "run", "--silent", "test:unit"], mocha: true },
+    { name: "local", command: ["npm", "run", "--silent", "test:local"], mocha: true },
+];
+
+interface Counts {
+    passed: number;
+    failed: number;
+    skipped: number;
+}
+
+function run(command: readonly string[]): Promise<{ code: number; output: string }> {
+    return new Promise((done) => {
+        const child = spawn(command[0] as string, command.slice(1), { stdio: ["ignore", "pipe", "inherit"] });
+        let output = "";
+        child.stdout.on("data", (chunk: Buffer) => {
+            process.stdout.write(chunk);
+            output += chunk.toString();
+        });
+        child.on("error", (error) => done({ code: 1, output: error.message }));
+        child.on("close", (code) => done({ code: code ?? 1, output }));
+    });
+}
+
+/** The closing lines of mocha's report. */
+function mochaCounts(output: string): Counts {
+    const count = (word: string) => Number(new RegExp(`^\\s*(\\d+) ${word}`, "m").exec(output)?.[1] ?? 0);
+    return { passed: count("passing"), failed: count("failing"), skipped: count("pending") };
+}
+
+async function main(): Promise<void> {
+    const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+    for (const { name, command, mocha } of SUITES) {
+        const startedAt = Date.now();
+        console.log(`\n== ${name}`);
+        const { code, output } = await run(command);
+        const counts = mocha
+            ? mochaCounts(output)
+            : { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+        // A runner that died before its report has failed, whatever it had counted.
+        if (code !== 0 && counts.failed === 0) counts.failed = 1;
+        if (mocha && counts.passed + counts.failed === 0) counts.failed = 1;
+        total.passed += counts.passed;
+        total.failed += counts.failed;
+        total.skipped += counts.skipped;
+        console.log(`== ${name}: ${((Date.now() - startedAt) / 1000).toFixed(1)} s`);
+    }
+    console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+    process.exitCode = total.failed > 0 ? 1 : 0;
+}
+
+void main();
