@@ -39,7 +39,7 @@ export async function open(stackName: string, options: Pick<RunOptions, "say" | 
 /** Brings a stack to what its configuration says, after looking at what really runs. */
 export async function deploy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
     return engine(own, options, async (onEvent) => {
-        await clearPendingOperations(stack);
+        await clearPendingOperations(stack, options.signal);
         const result = await stack.up({ refresh: true, onEvent, signal: options.signal, ...quiet });
         return result.summary.resourceChanges ?? {};
     });
@@ -56,7 +56,7 @@ export async function preview({ stack, program: own }: OpenStack, options: RunOp
 /** Removes everything that a stack deployed, and the stack. */
 export async function destroy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
     return engine(own, options, async (onEvent) => {
-        await clearPendingOperations(stack);
+        await clearPendingOperations(stack, options.signal);
         const result = await stack.destroy({ onEvent, signal: options.signal, ...quiet });
         return result.summary.resourceChanges ?? {};
     });
@@ -65,11 +65,10 @@ export async function destroy({ stack, program: own }: OpenStack, options: RunOp
 const quiet = { color: "never", suppressProgress: true } as const;
 
 /** Operations that a killed run began are forgotten: making a machine is idempotent, so the next run simply repeats them. */
-async function clearPendingOperations(stack: automation.Stack): Promise<void> {
-    const state = await stack.exportStack();
-    const deployment = state.deployment as { pending_operations?: unknown[] } | undefined;
+async function clearPendingOperations(stack: automation.Stack, signal: AbortSignal): Promise<void> {
+    const { deployment } = (await stack.exportStack()) as { deployment?: { pending_operations?: unknown[] } };
     if (!deployment?.pending_operations?.length) return;
-    await stack.importStack({ ...state, deployment: { ...deployment, pending_operations: [] } });
+    await stack.refresh({ clearPendingCreates: true, signal, ...quiet });
 }
 
 /** Runs the engine, waits for another one to end, and turns a failure into one message. */

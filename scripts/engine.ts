@@ -3,7 +3,7 @@
  * through the Automation API, so that nothing but the CLI has to be installed.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import * as automation from "@pulumi/pulumi/automation";
@@ -40,7 +40,7 @@ export function engineEnvironment(stackName: string, config: ConfigSource = {}):
         PULUMI_BACKEND_URL: process.env.PULUMI_BACKEND_URL ?? `file://${home.state}`,
         PULUMI_OPTION_CONFIG_FILE: syncStackConfig(stackName, config),
         PULUMI_SKIP_UPDATE_CHECK: "true",
-        PATH: [join(pulumiRoot(), "bin"), process.env.PATH].join(delimiter),
+        PATH: [...new Set([join(pulumiRoot(), "bin"), ...(process.env.PATH ?? "").split(delimiter)])].join(delimiter),
     };
     if (!process.env.PULUMI_CONFIG_PASSPHRASE && !process.env.PULUMI_CONFIG_PASSPHRASE_FILE) {
         if (!existsSync(home.passphrase)) {
@@ -58,8 +58,7 @@ export function consulPluginAvailable(): boolean {
 
 /**
  * Writes the configuration that the engine works with: the committed `Pulumi.STACK.yaml`, and the salt that belongs to
- * this checkout's passphrase. The CLI writes that salt into the committed file when it makes a stack; it is moved out
- * again, so that a deployment never changes the checkout.
+ * this checkout's passphrase. So a deployment never changes the checkout.
  *
  * @returns the path of that file.
  */
@@ -124,17 +123,19 @@ export async function openStack(
     // The dynamic provider's process inherits ours where the Automation API's does not reach.
     Object.assign(process.env, environment);
     removeStaleLocks(stackName);
-    const committed = join(PROJECT, `Pulumi.${stackName}.yaml`);
-    const before = readFileSync(committed, "utf8");
-    const stack = await automation.LocalWorkspace.createOrSelectStack(
-        { stackName, projectName: "gateway", program: run },
-        { workDir: PROJECT, pulumiCommand, envVars: environment },
-    );
-    if (readFileSync(committed, "utf8") !== before) {
-        syncStackConfig(stackName, config);
-        writeAtomically(committed, before, 0o644, false);
+    const inline = { stackName, projectName: "gateway", program: run };
+    const workspace = { pulumiCommand, envVars: environment };
+    const select = () => automation.LocalWorkspace.selectStack(inline, { ...workspace, workDir: PROJECT });
+    try {
+        return await select();
+    } catch (error) {
+        if (!(error instanceof automation.StackNotFoundError)) throw error;
+        // The CLI writes the salt of a new stack beside the project file that it is run with: not the checkout's.
+        const { root } = gatewayHome(PROJECT);
+        copyFileSync(join(PROJECT, "Pulumi.yaml"), join(root, "Pulumi.yaml"));
+        await automation.LocalWorkspace.createStack(inline, { ...workspace, workDir: root });
+        return select();
     }
-    return stack;
 }
 
 /** The lock files of a stack whose state is kept on this computer. */

@@ -17,6 +17,7 @@ import { localReplacer } from "./replacer";
 /** Gateways as machines of this computer, each in a slot of its own, and the loop that replaces dead ones. */
 export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pulumi.Resource): GatewayPoolOutputs {
     const { service, discovery, balancers, target } = args;
+    const { provider } = target;
     const workload = workloadOf(service);
     const drainBundle = bundle("drain");
 
@@ -77,7 +78,7 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
                     },
                 },
                 // One after the other. The discovery servers have to have a leader, and the balancers to run.
-                { parent, dependsOn: index === 0 ? [discovery, balancers] : gateways.slice(-1) },
+                { parent, provider, dependsOn: index === 0 ? [discovery, balancers] : gateways.slice(-1) },
             ),
         );
     }

@@ -13,6 +13,7 @@ import { LocalInstance } from "./instance";
 /** Balancers as machines of this computer. */
 export function localLoadBalancer(name: string, args: LoadBalancerArgs, parent: pulumi.Resource): LoadBalancerOutputs {
     const { discovery, service, target } = args;
+    const { provider } = target;
     const layouts = [...Array(args.balancers).keys()].map((index) =>
         processLayout(machineName.balancer(index), target.addresses.balancer(index)),
     );
@@ -53,7 +54,7 @@ export function localLoadBalancer(name: string, args: LoadBalancerArgs, parent: 
                     gates: { create: [{ kind: "services" }], update: [{ kind: "services" }] },
                 },
                 // One after the other: a change must never take both.
-                { parent, dependsOn: index === 0 ? [discovery] : balancers.slice(-1) },
+                { parent, provider, dependsOn: index === 0 ? [discovery] : balancers.slice(-1) },
             ),
         );
     }

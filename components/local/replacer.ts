@@ -27,6 +27,7 @@ export function localReplacer(
     gateways: readonly pulumi.Resource[],
 ): LocalInstance {
     const { discovery, balancers, service, policy, target } = args;
+    const { provider } = target;
     const layout = processLayout(machineName.replacer, target.addresses.replacer);
     const program = projectProgram("replacement/main.ts");
     const machine = pulumi
@@ -70,6 +71,6 @@ export function localReplacer(
             onChange: "update",
             gates: { create: [{ kind: "services" }], update: [{ kind: "services" }] },
         },
-        { parent, dependsOn: [...gateways] },
+        { parent, provider, dependsOn: [...gateways] },
     );
 }

@@ -16,12 +16,13 @@ export function localServiceDiscovery(
     args: ServiceDiscoveryArgs,
     parent: pulumi.Resource,
 ): ServiceDiscoveryOutputs {
+    const { provider } = args.target;
     const indices = [...Array(args.servers).keys()];
     const addresses = indices.map(args.target.addresses.discovery);
     const credentials = new LocalCredentials(
         `${name}-credentials`,
         { datacenter: args.datacenter, servers: addresses },
-        { parent },
+        { parent, provider },
     );
     const cluster = credentials.caCertificate.apply((caCertificate) => ({
         datacenter: args.datacenter,
@@ -60,7 +61,7 @@ export function localServiceDiscovery(
                     gates: { create, update: [{ kind: "services" }, quorum] },
                 },
                 // One after the other: an update must never take two servers at once.
-                { parent, dependsOn: servers.slice(-1) },
+                { parent, provider, dependsOn: servers.slice(-1) },
             ),
         );
     }

@@ -525,6 +525,6 @@ describe("Pulumi.yaml and the stack files", () => {
         const ours = Object.entries(config).filter(([key]) => key.startsWith("gateway:"));
         const raw = Object.fromEntries(ours.map(([key, value]) => [key.slice("gateway:".length), value]));
         assert.deepEqual(parseConfig(raw), { config: DEFAULTS, warnings: [] });
-        assert.deepEqual(config["pulumi:disable-default-providers"], ["aws", "openstack", "consul", "random"]);
+        assert.deepEqual(config["pulumi:disable-default-providers"], ["*"]);
     });
 });
