@@ -66,6 +66,7 @@ export function automationEngine(
         async replace(urn, signal) {
             await stack.up({
                 ...options,
+                showSecrets: false,
                 replace: [urn],
                 signal,
                 message: `replacement loop: ${urn.split("::").at(-1)}`,

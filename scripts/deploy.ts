@@ -40,7 +40,7 @@ export async function open(stackName: string, options: Pick<RunOptions, "say" | 
 export async function deploy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
     return engine(own, options, async (onEvent) => {
         await clearPendingOperations(stack, options.signal);
-        const result = await stack.up({ refresh: true, onEvent, signal: options.signal, ...quiet });
+        const result = await stack.up({ refresh: true, onEvent, signal: options.signal, ...quietUpdate });
         return result.summary.resourceChanges ?? {};
     });
 }
@@ -57,18 +57,20 @@ export async function preview({ stack, program: own }: OpenStack, options: RunOp
 export async function destroy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
     return engine(own, options, async (onEvent) => {
         await clearPendingOperations(stack, options.signal);
-        const result = await stack.destroy({ onEvent, signal: options.signal, ...quiet });
+        const result = await stack.destroy({ onEvent, signal: options.signal, ...quietUpdate });
         return result.summary.resourceChanges ?? {};
     });
 }
 
 const quiet = { color: "never", suppressProgress: true } as const;
+/** Besides, the history that is read after a run is read without its secrets, for which the CLI would write the salt. */
+const quietUpdate = { ...quiet, showSecrets: false } as const;
 
 /** Operations that a killed run began are forgotten: making a machine is idempotent, so the next run simply repeats them. */
 async function clearPendingOperations(stack: automation.Stack, signal: AbortSignal): Promise<void> {
     const { deployment } = (await stack.exportStack()) as { deployment?: { pending_operations?: unknown[] } };
     if (!deployment?.pending_operations?.length) return;
-    await stack.refresh({ clearPendingCreates: true, signal, ...quiet });
+    await stack.refresh({ clearPendingCreates: true, signal, ...quietUpdate });
 }
 
 /** Runs the engine, waits for another one to end, and turns a failure into one message. */

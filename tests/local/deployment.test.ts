@@ -1,4 +1,5 @@
 import * as assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -158,8 +159,8 @@ describe("a deployment on this computer", function () {
         const urn = (await stack.stack.exportStack()).deployment.resources
             .map((resource: { urn: string }) => resource.urn)
             .find((each: string) => each.endsWith("::local-pool-replacer"));
-        const { pulumiCommand, workDir, envVars } = stack.stack.workspace;
-        await pulumiCommand.run(["state", "delete", urn, "--yes", "--stack", "local"], workDir, envVars);
+        const pulumi = toolPath("pulumi") ?? "";
+        execFileSync(pulumi, ["state", "delete", urn, "--yes", "--stack", "local"], { stdio: "ignore" });
         const changes = await deploy(stack, options);
         assert.equal(changes.create, 1);
         assert.deepEqual(readLiveRecord(directory("replacer")), before);

@@ -39,6 +39,8 @@ export interface RunOptions {
      * outputs yet; `unchanged` of one that exists, so that all have. Default: no preview.
      */
     readonly preview?: "new" | "unchanged";
+    /** Gets the list that registrations go to, for programs that throw. */
+    readonly seen?: (resources: readonly Registration[]) => void;
 }
 
 /** What Pulumi puts in the place of a value that is not known yet. */
@@ -99,7 +101,9 @@ const nameOfUrn = (urn: string) => (urn === "" ? undefined : urn.split("::").at(
 
 function record(request: RegisterRequest): Registration {
     // The serialised provider is the SDK's affair, and the same for all; that there is one is tested apart.
-    const inputs = Object.entries(request.getObject().toJavaScript()).map(([key, value]) => [key, unwrap(value)] as const);
+    const inputs = Object.entries(request.getObject().toJavaScript()).map(
+        ([key, value]) => [key, unwrap(value)] as const,
+    );
     return {
         type: request.getType(),
         name: request.getName(),
@@ -133,9 +137,10 @@ function outputsOf({ type, inputs }: pulumi.runtime.MockResourceArgs): Record<st
  */
 export async function run<T>(
     program: () => T | Promise<T>,
-    { config = {}, preview }: RunOptions = {},
+    { config = {}, preview, seen }: RunOptions = {},
 ): Promise<Run<pulumi.Unwrap<T>>> {
     const resources: Registration[] = [];
+    seen?.(resources);
     await pulumi.runtime.setMocks(
         {
             newResource: (args) =>
