@@ -76,9 +76,8 @@ async function main(settings: DrainSettings): Promise<void> {
     }
 }
 
-const path = process.argv[2];
-if (path) {
-    main(JSON.parse(readFileSync(path, "utf8")) as DrainSettings).catch((error: Error) => {
+if (require.main === module) {
+    main(JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as DrainSettings).catch((error: Error) => {
         console.error(`drain: ${error.message}`);
         process.exitCode = 1;
     });

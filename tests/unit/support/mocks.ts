@@ -119,6 +119,7 @@ function record(request: RegisterRequest): Registration {
 
 function outputsOf({ type, inputs }: pulumi.runtime.MockResourceArgs): Record<string, unknown> {
     const { __provider, ...given } = inputs as Record<string, unknown>;
+    if (type === "consul:index/aclToken:AclToken") return { ...given, accessorId: "accessor of the operators' token" };
     if (type !== credentialsType) return given;
     return {
         ...given,
