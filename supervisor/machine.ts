@@ -20,7 +20,7 @@ import { join } from "node:path";
 import { fingerprint, type ProcessMachine } from "../roles/render/process";
 import { type Binary, resolveSecrets } from "../roles/role";
 import { readJson, writeAtomically } from "./files";
-import { groupMembers, isAlive, listenerOn, signal } from "./process";
+import { groupMembers, isAlive, listenerOn, signal, supervisorsIn } from "./process";
 import {
     type MachineRecord,
     type MachineSpec,
@@ -148,12 +148,19 @@ export async function waitUntilReady(
 /** Stops a machine in order, and kills what is left after its time. Nothing happens when it does not run. */
 export async function stopMachine(home: Pick<MachineHome, "machines">, name: string): Promise<void> {
     const record = readLiveRecord(machineDirectory(home, name));
-    if (!record) return;
+    if (!record) return killUnrecorded(home, name);
     const machine = readMachine(home, name);
     signal(record.pid, "SIGTERM");
     const limit = SUPERVISOR_TIMEOUT + (machine ? stopTime(machine) : 0);
     await waitFor(`${name} to stop`, () => !isAlive(record), limit).catch(() => killMachine(home, name));
     await waitFor(`${name}'s processes to end`, () => groupMembers(record.pid).length === 0, 5_000);
+}
+
+/** Kills a supervisor that has not written its record yet, left behind by a creator that was killed just then. */
+async function killUnrecorded(home: Pick<MachineHome, "machines">, name: string): Promise<void> {
+    const groups = supervisorsIn(machineDirectory(home, name));
+    for (const group of groups) signal(-group, "SIGKILL");
+    await waitFor(`${name} to be gone`, () => groups.every((group) => groupMembers(group).length === 0), 5_000, 5);
 }
 
 /** Kills all processes of a machine at once, as a power loss would. @returns false when it does not run. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 
 /** A process for certain: pids are used again, a pid together with its start time is not. */
 export interface ProcessIdentity {
@@ -47,6 +47,23 @@ export function groupMembers(group: number): number[] {
                 const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
                 const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
                 return Number(fields[2]) === group && fields[0] !== "Z";
+            } catch {
+                return false;
+            }
+        });
+}
+
+/** The supervisors that run in a folder, by its machine's record or not. */
+export function supervisorsIn(directory: string): number[] {
+    return readdirSync("/proc")
+        .filter((entry) => /^\d+$/.test(entry))
+        .map(Number)
+        .filter((pid) => {
+            try {
+                const [, program = ""] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+                // By the program's name as well: the user's own shell may be in that folder too.
+                if (!/(^|\/)supervisor(-[0-9a-f]+)?\.cjs$/.test(program)) return false;
+                return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(directory) && identify(pid) !== undefined;
             } catch {
                 return false;
             }

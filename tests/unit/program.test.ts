@@ -123,7 +123,11 @@ describe("the whole program", function () {
     it("makes machines one after the other, each after those that it needs", async () => {
         const { resources } = await program();
         for (const [name, after] of Object.entries(ORDER)) {
-            assert.deepEqual(named(resources, name).dependencies, [...after, "local-discovery-credentials"].sort(), name);
+            assert.deepEqual(
+                named(resources, name).dependencies,
+                [...after, "local-discovery-credentials"].sort(),
+                name,
+            );
         }
         // The provider is not configured against a Consul that is not up.
         const { dependencies } = named(resources, "local-consul-provider");
@@ -201,7 +205,9 @@ describe("the whole program", function () {
         });
         const { result: secret } = await run(
             async () => {
-                const { local } = await (require("../../index") as () => Promise<{ local: { operatorToken: unknown } }>)();
+                const { local } = await (
+                    require("../../index") as () => Promise<{ local: { operatorToken: unknown } }>
+                )();
                 return { secret: await pulumi.isSecret(local.operatorToken as pulumi.Output<string>) };
             },
             { config: localStack },
@@ -213,7 +219,11 @@ describe("the whole program", function () {
         const { resources } = await program({}, { preview: "new" });
         assert.deepEqual(summary(resources), sorted([...LOCAL, ...CONSUL]));
         for (const [name, after] of Object.entries(ORDER)) {
-            assert.deepEqual(named(resources, name).dependencies, [...after, "local-discovery-credentials"].sort(), name);
+            assert.deepEqual(
+                named(resources, name).dependencies,
+                [...after, "local-discovery-credentials"].sort(),
+                name,
+            );
         }
         const gateway = named(resources, "local-pool-0");
         // Known only once there are certificates.
@@ -276,7 +286,10 @@ describe("the whole program", function () {
     it("registers nothing on a bad configuration", async () => {
         let registered: readonly Registration[] = [];
         await assert.rejects(
-            program({ "gateway:pool": { sise: 2 }, "gateway:targets": ["locl"] }, { seen: (all) => (registered = all) }),
+            program(
+                { "gateway:pool": { sise: 2 }, "gateway:targets": ["locl"] },
+                { seen: (all) => (registered = all) },
+            ),
             (error: Error) => {
                 assert.ok(error instanceof ConfigError);
                 assert.match(error.message, /has 2 problems; nothing was deployed/);
@@ -394,7 +407,7 @@ describe("the components on target local", function () {
         const { resources } = await run(() => void discoveryOf(1));
         const [only, ...others] = ofType(resources, instanceType);
         assert.equal(others.length, 0);
-        assert.deepEqual((only?.inputs.gates as { create: unknown }).create, [
+        assert.deepEqual((only!.inputs.gates as { create: unknown }).create, [
             { kind: "quorum", servers: ["127.77.3.11:8500"] },
             { kind: "services" },
         ]);

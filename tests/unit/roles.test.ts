@@ -10,7 +10,7 @@ import { consulTemplateHaproxy } from "../../roles/loadBalancer/consulTemplateHa
 import { connections } from "../../roles/programs/drain";
 import { fingerprint, type ProcessMachine, processLayout, renderProcess } from "../../roles/render/process";
 import { replacer } from "../../roles/replacer";
-import { mergeRoles, type Role, resolveSecrets, secretRef, secretRefs, type Service } from "../../roles/role";
+import { mergeRoles, type Role, resolveSecrets, type Service, secretRef, secretRefs } from "../../roles/role";
 import { assertGolden } from "../golden/compare";
 import { goldenJson } from "./support/mocks";
 
@@ -254,7 +254,10 @@ describe("references to secrets", () => {
     });
 
     it("that lead nowhere are named", () => {
-        assert.throws(() => resolveSecrets(secretRef("absent"), { other: "value" }), /no value for the secret "absent"/);
+        assert.throws(
+            () => resolveSecrets(secretRef("absent"), { other: "value" }),
+            /no value for the secret "absent"/,
+        );
     });
 
     it("do not leak other secrets into the message", () => {
