@@ -6,10 +6,11 @@ import { parse } from "yaml";
 import { ConfigError, parseConfig } from "../../components/config";
 import type { GatewayPool } from "../../components/gatewayPool";
 import type { LoadBalancer } from "../../components/loadBalancer";
-import { instanceType } from "../../components/local/instance";
+import { instanceType, LocalInstance } from "../../components/local/instance";
 import type { ServiceDiscovery } from "../../components/serviceDiscovery";
 import { makeTarget } from "../../components/target";
-import type { ProcessMachine } from "../../roles/render/process";
+import { type ProcessMachine, processLayout, renderProcess } from "../../roles/render/process";
+import { secretRef } from "../../roles/role";
 import { assertGolden } from "../golden/compare";
 import {
     allMockSecrets,
@@ -230,6 +231,8 @@ describe("the whole program", function () {
         assert.equal(gateway.inputs.machine, UNKNOWN);
         assert.equal(gateway.inputs.secrets, UNKNOWN);
         assert.equal(gateway.inputs.onChange, "replace");
+        // Or the provider would look for a Consul that is not up.
+        assert.equal(named(resources, "local-consul-provider").inputs.address, UNKNOWN);
     });
 
     it("previews the very inputs of the deployment when it exists", async () => {
@@ -411,6 +414,30 @@ describe("the components on target local", function () {
             { kind: "quorum", servers: ["127.77.3.11:8500"] },
             { kind: "services" },
         ]);
+    });
+
+    it("LocalInstance: marks its secrets, even those that were not marked before, and takes only its own", async () => {
+        const machine = renderProcess(
+            {
+                name: "r",
+                files: [{ path: "etc/token", content: secretRef("token") }],
+                services: [],
+                binaries: [],
+                users: [],
+                ports: [],
+                healthChecks: [],
+            },
+            processLayout("m-0", "127.77.3.9"),
+        );
+        const { resources } = await run(() => {
+            const secrets = { token: "1", other: "2" };
+            const { provider } = makeTarget("local", config);
+            const gates = { create: [], update: [] };
+            new LocalInstance("m", { machine, secrets, onChange: "update", gates }, { provider });
+        });
+        const { inputs, secretInputs } = named(resources, "m");
+        assert.deepEqual(inputs.secrets, { token: "1" });
+        assert.deepEqual(secretInputs, ["secrets"]);
     });
 
     it("LoadBalancer: as many machines as asked for, with an address each", async () => {
