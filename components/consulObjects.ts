@@ -34,7 +34,8 @@ export class ConsulObjects extends pulumi.ComponentResource {
             },
             { parent: this, dependsOn: [discovery] },
         );
-        const child = { parent: this, provider };
+        // They go with the servers, and must not keep anybody from removing servers that no longer answer.
+        const child = { parent: this, provider, ...(discovery.machines[0] && { deletedWith: discovery.machines[0] }) };
         const policy = new consul.AclPolicy(
             `${name}-operator`,
             {
