@@ -80,8 +80,9 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
         checkTiming,
         // Failing connections of clients count as well, and are quicker than any check.
         "observe layer4 error-limit 3 on-error mark-down",
-        // Nobody waits for the answer of a dead server.
-        "on-marked-down shutdown-sessions tcp-ut 3s",
+        // Sessions of a server that is down are cut by the reconciler. `on-marked-down shutdown-sessions` would also end
+        // those that were just refused by it and are about to be sent to another, the one that marked it down among them.
+        "tcp-ut 3s",
         // The reconciler lifts the limit for the time of the slow start; see its `plan.ts`.
         `slowstart 10s maxconn ${args.maxConnections}`,
     ].join(" ");
@@ -117,7 +118,9 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
             `default_backend ${BACKEND}`,
         ],
         [`backend ${BACKEND}`]: [
-            "balance leastconn",
+            // Of ten draws the server with the fewest connections: `leastconn`, save that a refused connection goes to
+            // another server at once and not after `timeout connect` (HAProxy waits unless the algorithm is a rotation).
+            "balance random(10)",
             ...keepAlive("srv"),
             ...haproxyCheck(args.healthCheck),
             `default-server ${server}`,

@@ -208,6 +208,42 @@ describe("the reconciler", function () {
         assert.deepEqual(await slotsOf(lb), before);
     });
 
+    it("ends the connections of a gateway that no longer answers, and no others", async () => {
+        const [a, b] = await gateways(2);
+        assert.ok(a && b);
+        const lb = balancer();
+        await lb.start(...list(a));
+        const stuck = lb.client();
+        cleanups.push(() => stuck.close());
+        await stuck.call();
+        lb.write(list(b));
+        await waitFor(
+            "the next connection to go to the other",
+            async () => (await lb.server(b))?.status === "UP",
+            4_000,
+        );
+        const other = lb.client();
+        cleanups.push(() => other.close());
+        await other.call();
+        lb.write(list(a, b));
+        await lb.settled(list(a, b));
+        a.health = "silence";
+        await waitFor("the connection to be ended", () => stuck.closed, 5_000);
+        assert.equal((await lb.server(a))?.status, "DOWN");
+        assert.ok(!other.closed);
+        await other.call();
+    });
+
+    it("a server that refuses connections costs no call, the one included for which it is marked down", async () => {
+        const [a, b] = await gateways(2);
+        assert.ok(a && b);
+        const lb = balancer();
+        await lb.start(...list(a, b));
+        await a.kill();
+        for (let call = 0; call < 20; call++) await callOnce(lb.address, 9190);
+        assert.equal((await lb.server(a))?.status, "DOWN");
+    });
+
     it("kill -9 of it loses no call, and it goes on where it was", async () => {
         const [a, b, c] = await gateways(3);
         const lb = balancer();

@@ -235,10 +235,24 @@ describe("the plan", () => {
         const drained = (changes: Partial<Slot>) =>
             plan([slot(1, a, { admin: "drain", sessions: 1, ...changes })], [a], nothing, 0, settings);
         assert.deepEqual(kinds(drained({})), ["resume gw1"]);
-        assert.deepEqual(kinds(drained({ health: "down", checks: 0, limit: 0 })), ["resume gw1"]);
+        assert.deepEqual(kinds(drained({ health: "down", checks: 0, limit: 0 })), ["resume gw1", "cut gw1"]);
         const unknown = drained({ checks: 2 });
         assert.deepEqual(kinds(unknown), [], "up by assumption: putting it in was interrupted, or a check just failed");
         assert.equal(unknown.pending, true);
+    });
+
+    it("ends the connections of one that is down, once, whether it stays or leaves", () => {
+        const down = { health: "down", checks: 0, limit: 0, sessions: 2 } as const;
+        assert.deepEqual(kinds(plan([slot(1, a, down), slot(2, b)], [a, b], nothing, 0, settings)), ["cut gw1"]);
+        assert.deepEqual(kinds(plan([slot(1, a, down), slot(2, b)], [b], nothing, 0, settings)), [
+            "drain gw1",
+            "cut gw1",
+        ]);
+        const late = { slots: {}, draining: { gw1: -settings.drainTimeout } };
+        const closing = [slot(1, a, { ...down, admin: "drain" }), slot(2, b)];
+        assert.deepEqual(kinds(plan(closing, [b], late, 0, settings)), ["close gw1"]);
+        const idle = slot(1, a, { ...down, sessions: 0 });
+        assert.deepEqual(kinds(plan([idle, slot(2, b)], [a, b], nothing, 0, settings)), []);
     });
 
     it("keeps the slot of one that is down, whatever its name is now", () => {
@@ -296,6 +310,7 @@ describe("the plan", () => {
                 } else if (action.kind === "resume") change(action.slot, { admin: "ready" });
                 else if (action.kind === "drain") change(action.slot, { admin: "drain" });
                 else if (action.kind === "close") change(action.slot, { admin: "maint", sessions: 0, health: "down" });
+                else if (action.kind === "cut") change(action.slot, { sessions: 0 });
                 else change(action.slot, { limit: action.connections });
             }
             return result.map((each) =>

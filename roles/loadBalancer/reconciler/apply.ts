@@ -15,6 +15,7 @@ export async function apply(action: Action, runtime: Runtime, backend: string): 
     const server = `${backend}/${action.slot}`;
     const set = (what: string) => runtime.order(`set server ${server} ${what}`);
     const limit = (connections: number) => runtime.order(`set maxconn server ${server} ${connections}`);
+    const cut = () => runtime.order(`shutdown sessions server ${server}`);
     switch (action.kind) {
         case "admit": {
             const { address, port } = action.backend;
@@ -35,8 +36,10 @@ export async function apply(action: Action, runtime: Runtime, backend: string): 
         case "drain":
             return set("state drain");
         case "close":
-            // `on-marked-down shutdown-sessions` ends what is still there.
-            return set("state maint");
+            await set("state maint");
+            return cut();
+        case "cut":
+            return cut();
         case "limit":
             return limit(action.connections);
     }

@@ -12,6 +12,8 @@ export type Action =
     | { readonly kind: "drain"; readonly slot: string }
     /** Ends what is left of a slot's connections and frees it. */
     | { readonly kind: "close"; readonly slot: string }
+    /** Ends the connections of a slot that is down: nobody waits for the answer of a dead server. */
+    | { readonly kind: "cut"; readonly slot: string }
     /** Sets how many connections a slot may have at a time; 0 is without limit. */
     | { readonly kind: "limit"; readonly slot: string; readonly connections: number };
 
@@ -110,6 +112,11 @@ export function plan(
     for (const slot of occupied) {
         const connections = slot.health === "up" ? settings.maxConnections : 0;
         if (slot.limit !== connections) actions.push({ kind: "limit", slot: slot.name, connections });
+    }
+
+    const closed = new Set(actions.filter(({ kind }) => kind === "close").map(({ slot }) => slot));
+    for (const { name, health, sessions } of occupied) {
+        if (health === "down" && sessions > 0 && !closed.has(name)) actions.push({ kind: "cut", slot: name });
     }
 
     const held: Record<string, string> = {};
