@@ -18,7 +18,7 @@ import {
     secretRefs,
 } from "../role";
 import { inOrder } from "./process";
-import { journalLimits, renderUnit, sharedFolders, type UnitFile, unitFile, unitName } from "./systemd";
+import { bootUnit, journalLimits, readyUnit, renderUnit, sharedFolders, type UnitFile, unitFile } from "./systemd";
 
 /** The most that EC2 takes, bytes, before base64. */
 export const userDataLimit = 16 * 1024;
@@ -119,6 +119,8 @@ export interface CloudInit {
 const NODE = "node";
 /** The boot program's name below `bin`. */
 const BOOT = "boot.cjs";
+/** Seconds after which services that are not ready are told of in the journal; the wait goes on. */
+const READY_SECONDS = 300;
 /** Where systemd looks for units. */
 const UNITS = "/etc/systemd/system";
 
@@ -260,20 +262,21 @@ function trimmed(url: string): string {
 function cloudConfig(machine: CloudMachine, layout: Layout): string {
     const path = `${layout.etc}/machine.json`;
     const fetch = `${layout.etc}/fetch.sh`;
-    const bootUnit = unitName("boot");
     const file = (at: string, content: string, permissions: string) => ({ path: at, permissions, content });
     const config = {
         write_files: [
             file(path, `${JSON.stringify(machine, undefined, 1)}\n`, "0644"),
             file(fetch, fetchScript(machine, layout), "0755"),
             file(`${UNITS}/${bootUnit}`, bootService(path, fetch, layout), "0644"),
+            file(`${UNITS}/${readyUnit}`, readyService(path, layout), "0644"),
             file("/etc/systemd/journald.conf.d/gateway.conf", journalLimits(), "0644"),
             file("/etc/tmpfiles.d/gateway.conf", sharedFolders(layout), "0644"),
         ],
         runcmd: [
             ["systemctl", "daemon-reload"],
-            ["systemctl", "enable", bootUnit],
-            ["systemctl", "start", "--no-block", bootUnit],
+            ["systemctl", "try-restart", "systemd-journald.service"],
+            ["systemctl", "enable", bootUnit, readyUnit],
+            ["systemctl", "start", "--no-block", bootUnit, readyUnit],
         ],
     };
     return `#cloud-config\n${stringify(config, { lineWidth: 0 })}`;
@@ -297,6 +300,22 @@ function bootService(machine: string, fetch: string, layout: Layout): string {
             "RestartSec=2s",
             "TimeoutStartSec=infinity",
             "UMask=0022",
+        ],
+        Install: ["WantedBy=multi-user.target"],
+    });
+}
+
+/** The unit that is active once all services of the machine are ready. */
+function readyService(machine: string, layout: Layout): string {
+    return unitFile({
+        Unit: ["Description=All services of this machine are ready", `After=${bootUnit}`, "StartLimitIntervalSec=0"],
+        Service: [
+            "Type=oneshot",
+            "RemainAfterExit=yes",
+            `ExecStart=${layout.bin}/${NODE} ${layout.bin}/${BOOT} ready ${machine} ${READY_SECONDS}`,
+            "Restart=on-failure",
+            "RestartSec=2s",
+            "TimeoutStartSec=infinity",
         ],
         Install: ["WantedBy=multi-user.target"],
     });

@@ -12,6 +12,10 @@ export function unitName(service: string): string {
     return `gw-${service}.service`;
 }
 
+/** The unit that makes the machine what it has to be, before its services start, and the one that waits for them. */
+export const bootUnit = unitName("boot");
+export const readyUnit = unitName("ready");
+
 /** The group that all services of a machine share; who is in it may make files in the folders for state and sockets. */
 export const servicesGroup = "gateway-services";
 
@@ -59,7 +63,7 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
     const sections: Record<string, readonly string[]> = {
         Unit: [
             `Description=${specifiers(service.description)}`,
-            `After=${["network-online.target", ...after].join(" ")}`,
+            `After=${["network-online.target", bootUnit, ...after].join(" ")}`,
             `Wants=${["network-online.target", ...after].join(" ")}`,
             // Never gives up.
             "StartLimitIntervalSec=0",
@@ -121,7 +125,7 @@ export function unitFile(sections: Readonly<Record<string, readonly string[]>>):
 
 /** None, save that of listening on a port below 1024 on a machine that has one; and root, which is there for a purpose. */
 function capabilities(service: Service, role: Pick<Role, "ports">): string[] {
-    if (service.user === "root") return ["CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE"];
+    if (service.user === "root") return ["CapabilityBoundingSet=CAP_SYS_ADMIN"];
     if (role.ports.some(({ port }) => port < 1024)) {
         return ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE"];
     }
