@@ -51,7 +51,7 @@ const SANDBOX = [
     "LockPersonality=yes",
     "SystemCallArchitectures=native",
     "SystemCallErrorNumber=EPERM",
-    "UMask=0027",
+    "UMask=0077",
 ] as const;
 
 /** The unit of a service. */
