@@ -84,10 +84,7 @@ async function ensureArchive(system: System, bin: string, archive: Fetched): Pro
         renameDurably(join(work, "content"), folder);
         rmSync(work, { recursive: true, force: true });
     }
-    if (linkTarget(link) === content) return;
-    rmSync(`${link}.part`, { force: true });
-    symlinkSync(content, `${link}.part`);
-    renameDurably(`${link}.part`, link);
+    putLink(link, content);
 }
 
 async function ensurePackage(system: System, bin: string, binary: Package): Promise<void> {
@@ -105,11 +102,17 @@ async function ensurePackage(system: System, bin: string, binary: Package): Prom
         throw new Error(`the distribution's ${binary.package} is ${version}; it takes ${binary.lowest} or later`);
     }
     const link = onDisk(system, join(bin, binary.name));
+    putLink(link, path);
+}
+
+/** Makes a symbolic link what it has to be. */
+function putLink(link: string, target: string): void {
+    if (linkTarget(link) === target) return;
     mkdirSync(dirname(link), { recursive: true });
-    if (linkTarget(link) === path) return;
     rmSync(`${link}.part`, { force: true });
-    symlinkSync(path, `${link}.part`);
-    renameDurably(`${link}.part`, link);
+    symlinkSync(target, `${link}.part`);
+    renameSync(`${link}.part`, link);
+    syncFolder(dirname(link));
 }
 
 async function install(system: System, name: string): Promise<void> {
@@ -127,9 +130,11 @@ async function install(system: System, name: string): Promise<void> {
 
 async function fetchChecked(system: System, binary: Fetched, file: string): Promise<void> {
     mkdirSync(dirname(file), { recursive: true });
-    let reason = "";
+    let reasons: string[] = [];
     for (const pause of [0, ...PAUSES]) {
         if (pause > 0) await delay(pause);
+        reasons = [];
+        let mayPass = false;
         for (const url of binary.urls) {
             try {
                 const sha256 = await transfer(new URL(url), file);
@@ -137,14 +142,16 @@ async function fetchChecked(system: System, binary: Fetched, file: string): Prom
                     system.say(`got ${binary.name} from ${url}`);
                     return;
                 }
-                reason = `${url} has the SHA-256 ${sha256}, not ${binary.sha256}`;
+                reasons.push(`${url} has the SHA-256 ${sha256}, not ${binary.sha256}`);
             } catch (error) {
-                reason = `${url}: ${(error as Error).message}`;
+                mayPass = true;
+                reasons.push(`${url}: ${(error as Error).message}`);
             }
             rmSync(file, { force: true });
         }
+        if (!mayPass) break;
     }
-    throw new Error(`${binary.name} cannot be had: ${reason}`);
+    throw new Error(`${binary.name} cannot be had: ${reasons.join("; ")}`);
 }
 
 /** Gets a file. @returns its SHA-256. */
@@ -154,14 +161,13 @@ async function transfer(url: URL, file: string): Promise<string> {
     return sha256Of(file);
 }
 
+/** Renames so that after a power loss the new name stands for the whole content, or is not there. */
 function renameDurably(from: string, to: string): void {
-    const handle = linkTarget(from) === undefined ? openSync(from, "r") : undefined;
-    if (handle !== undefined) {
-        try {
-            fsyncSync(handle);
-        } finally {
-            closeSync(handle);
-        }
+    const handle = openSync(from, "r");
+    try {
+        fsyncSync(handle);
+    } finally {
+        closeSync(handle);
     }
     renameSync(from, to);
     syncFolder(dirname(to));
