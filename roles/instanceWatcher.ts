@@ -75,6 +75,7 @@ export function instanceWatcher(args: InstanceWatcherArgs, layout: Layout): Role
                 name: "instance-watcher",
                 description: "Drains the instance before it goes",
                 argv: [`${layout.bin}/node`, `${layout.bin}/instance-watcher.cjs`, path],
+                environment: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
                 // Only root may stop other units.
                 user: "root",
                 usesCloud: true,

@@ -294,6 +294,8 @@ function bootService(machine: string, fetch: string, layout: Layout): string {
         Service: [
             "Type=oneshot",
             "RemainAfterExit=yes",
+            // AWS's library would tell in each boot's journal which versions of Node its later versions will take.
+            "Environment=AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED=true",
             `ExecStartPre=/bin/sh ${fetch}`,
             `ExecStart=${layout.bin}/${NODE} ${layout.bin}/${BOOT} run ${machine}`,
             "Restart=on-failure",
