@@ -34,7 +34,8 @@ export class ConsulObjects extends pulumi.ComponentResource {
             },
             { parent: this, dependsOn: [discovery] },
         );
-        const child = { parent: this, provider };
+        // They go with the servers, and must not keep anybody from removing servers that no longer answer.
+        const child = { parent: this, provider, ...(discovery.machines[0] && { deletedWith: discovery.machines[0] }) };
         const policy = new consul.AclPolicy(
             `${name}-operator`,
             {
@@ -53,11 +54,10 @@ export class ConsulObjects extends pulumi.ComponentResource {
             },
             child,
         );
-        const token = new consul.AclToken(
-            `${name}-operator`,
-            { description: "operators", policies: [policy.name] },
-            child,
-        );
+        // The token is there from the first boot on. One made here would be asked of Consul at every run, and while that
+        // one server is away nothing could be deployed, nor replaced.
+        const tokenId = discovery.secrets.apply((secrets) => secrets.operatorTokenAccessor ?? "");
+        new consul.AclTokenPolicyAttachment(`${name}-operator`, { tokenId, policy: policy.name }, child);
         new consul.KeyPrefix(
             `${name}-deployment`,
             { pathPrefix: "gateway/deployment/", subkeys: { service: service.name, port: String(service.port) } },
@@ -68,7 +68,7 @@ export class ConsulObjects extends pulumi.ComponentResource {
             { name: "gateways", service: service.name, onlyPassing: true },
             child,
         );
-        this.operatorToken = consul.getAclTokenSecretIdOutput({ accessorId: token.accessorId }, child).secretId;
+        this.operatorToken = discovery.secrets.apply((secrets) => secrets.operatorToken ?? "");
         this.registerOutputs({ operatorToken: this.operatorToken });
     }
 }

@@ -3,11 +3,11 @@ import { type Layout, type Role, secretRef } from "./role";
 
 /** One of the tokens that exist from the first boot on, and what it allows. */
 export interface BootToken {
-    /** Name of the policy and of the secret that holds the token. */
+    /** Name of the secret that holds the token, and of its policy. */
     readonly secret: string;
     readonly description: string;
-    /** Rules in Consul's policy language. */
-    readonly rules: string;
+    /** Rules in Consul's policy language. Undefined: a token that may do nothing until it is given a policy. */
+    readonly rules?: string;
 }
 
 /** What the task that creates the tokens reads. */
@@ -51,6 +51,8 @@ export function bootTokens(gatewayService: string): BootToken[] {
                 'session_prefix "" { policy = "write" }',
             ].join("\n"),
         },
+        // Made here so that its value is known without asking Consul; its policy comes with the objects in Consul.
+        { secret: "operatorToken", description: "operators" },
     ];
 }
 

@@ -7,6 +7,9 @@ import { consulPluginAvailable, openStack, type Program, program, UserError } fr
 const LOCK_TIMEOUT = 90_000;
 const LOCK_RETRY = 1_000;
 
+/** What the URN of every object inside Consul contains. */
+const IN_CONSUL = "$consul:index/";
+
 /** How a run speaks and is stopped. */
 export interface RunOptions {
     readonly say: (line: string) => void;
@@ -40,8 +43,27 @@ export async function open(stackName: string, options: Pick<RunOptions, "say" | 
 export async function deploy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
     return engine(own, options, async (onEvent) => {
         await clearPendingOperations(stack, options.signal);
-        const result = await stack.up({ refresh: true, onEvent, signal: options.signal, ...quietUpdate });
-        return result.summary.resourceChanges ?? {};
+        const up = async (refresh: boolean, listener = onEvent) => {
+            const result = await stack.up({ refresh, onEvent: listener, signal: options.signal, ...quietUpdate });
+            return result.summary.resourceChanges ?? {};
+        };
+        let consulFails = false;
+        try {
+            return await up(true, (event) => {
+                const { severity, urn = "" } = event.diagnosticEvent ?? {};
+                consulFails ||= severity === "error" && urn.includes(IN_CONSUL);
+                onEvent(event);
+            });
+        } catch (error) {
+            options.signal.throwIfAborted();
+            if (!consulFails) throw error;
+            // The objects in Consul are asked of one server. Where that is what was lost, the machines come first.
+            options.say("Consul cannot be asked for its objects: bringing back the machines first");
+            await refreshMachines(stack, options.signal);
+            const changes = await up(false);
+            await up(true);
+            return changes;
+        }
     });
 }
 
@@ -70,7 +92,19 @@ const quietUpdate = { ...quiet, showSecrets: false } as const;
 async function clearPendingOperations(stack: automation.Stack, signal: AbortSignal): Promise<void> {
     const { deployment } = (await stack.exportStack()) as { deployment?: { pending_operations?: unknown[] } };
     if (!deployment?.pending_operations?.length) return;
-    await stack.refresh({ clearPendingCreates: true, signal, ...quietUpdate });
+    await stack.refresh({ clearPendingCreates: true, signal, ...quietUpdate }).catch(async () => {
+        signal.throwIfAborted();
+        await refreshMachines(stack, signal, { clearPendingCreates: true });
+    });
+}
+
+/** Looks at what really runs, but for what is inside Consul. */
+async function refreshMachines(
+    stack: automation.Stack,
+    signal: AbortSignal,
+    options: automation.RefreshOptions = {},
+): Promise<void> {
+    await stack.refresh({ ...options, exclude: [`**${IN_CONSUL}**`], signal, ...quietUpdate });
 }
 
 /** Runs the engine, waits for another one to end, and turns a failure into one message. */

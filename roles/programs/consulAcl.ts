@@ -27,28 +27,28 @@ async function main(settings: AclSettings): Promise<void> {
         return JSON.parse(answer.text) as Record<string, unknown>;
     };
 
+    const ensurePolicy = async (name: string, description: string, rules: string) => {
+        const policy = { Name: name, Description: description, Rules: rules };
+        const found = await call("GET", `policy/name/${name}`);
+        if (!found.ok) return must("PUT", "policy", policy);
+        const current = JSON.parse(found.text) as { ID: string; Rules: string; Description: string };
+        if (current.Rules === rules && current.Description === description) return current;
+        return must("PUT", `policy/${current.ID}`, { ...policy, ID: current.ID });
+    };
+
     const ensure = async () => {
         for (const token of settings.tokens) {
-            const policy = { Name: token.secret, Description: token.description, Rules: token.rules };
-            const found = await call("GET", `policy/name/${token.secret}`);
-            if (found.ok) {
-                const current = JSON.parse(found.text) as { ID: string; Rules: string; Description: string };
-                if (current.Rules !== token.rules || current.Description !== token.description) {
-                    await must("PUT", `policy/${current.ID}`, { ...policy, ID: current.ID });
-                }
-            } else {
-                await must("PUT", "policy", policy);
-            }
+            if (token.rules !== undefined) await ensurePolicy(token.secret, token.description, token.rules);
             const body = {
                 AccessorID: token.accessorId,
                 SecretID: token.secretId,
                 Description: token.description,
-                Policies: [{ Name: token.secret }],
+                Policies: token.rules === undefined ? [] : [{ Name: token.secret }],
             };
             const exists = await call("GET", `token/${token.accessorId}`);
             if (!exists.ok) await must("PUT", "token", body);
         }
-        console.log(`${settings.tokens.length} policies and tokens are in place`);
+        console.log(`${settings.tokens.length} tokens are in place`);
     };
 
     const deadline = Date.now() + DEADLINE;

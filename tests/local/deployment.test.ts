@@ -26,7 +26,10 @@ describe("a deployment on this computer", function () {
     const earlier = { ...process.env };
     const options = {
         say: () => undefined,
-        signal: new AbortController().signal,
+        // Each run listens to its own.
+        get signal() {
+            return new AbortController().signal;
+        },
         overrides: { "gateway:local": { network: `${NETWORK}.0/24` } } as Record<string, unknown>,
     };
     const directory = (name: string) => join(machines, name);
@@ -119,6 +122,23 @@ describe("a deployment on this computer", function () {
         assert.deepEqual(report.failures, []);
     });
 
+    it("replaces a gateway while the Consul server is away that the objects in Consul are asked of", async () => {
+        const lost = readLiveRecord(directory("gw-0"));
+        await killMachine({ machines }, "consul-0");
+        await killMachine({ machines }, "gw-0");
+        await waitFor("a new gw-0", () => readLiveRecord(directory("gw-0"))?.incarnation, 60_000);
+        await settled();
+        assert.notEqual(readLiveRecord(directory("gw-0"))?.incarnation, lost?.incarnation);
+        assert.equal(readLiveRecord(directory("consul-0")), undefined);
+    });
+
+    it("makes that Consul server again", async () => {
+        const changes = await deploy(stack, options);
+        assert.equal(changes.create, 1);
+        assert.ok(readLiveRecord(directory("consul-0")));
+        assert.equal(isChange(await preview(stack, options)), false);
+    });
+
     it("names exactly the gateways when their environment changes, and rolls them one at a time without a failed call", async () => {
         options.overrides["gateway:service"] = { environment: { GREETING: "hello" } };
         await reopen();
@@ -177,9 +197,10 @@ describe("a deployment on this computer", function () {
         assert.equal(readFileSync("Pulumi.local.yaml", "utf8"), committed);
     });
 
-    it("goes without leaving a process, a port or a machine", async () => {
+    it("goes without leaving a process, a port or a machine, though a Consul server is away", async () => {
         await reopen();
         const groups = MACHINES.map((name) => readLiveRecord(directory(name))?.pid ?? 0);
+        await killMachine({ machines }, "consul-0");
         await destroy(stack, options);
         assert.deepEqual(machineNames(machines), []);
         assert.deepEqual(

@@ -73,7 +73,7 @@ const CONSUL = [
     ["consul:index/keyPrefix:KeyPrefix", "local-consul-deployment", "local-consul"],
     ["consul:index/preparedQuery:PreparedQuery", "local-consul-gateways", "local-consul"],
     ["consul:index/aclPolicy:AclPolicy", "local-consul-operator", "local-consul"],
-    ["consul:index/aclToken:AclToken", "local-consul-operator", "local-consul"],
+    ["consul:index/aclTokenPolicyAttachment:AclTokenPolicyAttachment", "local-consul-operator", "local-consul"],
     ["pulumi:providers:consul", "local-consul-provider", "local-consul"],
 ];
 const sorted = (list: readonly (readonly (string | undefined)[])[]) =>
