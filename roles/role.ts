@@ -67,6 +67,11 @@ export interface Service {
     /** Seconds between SIGTERM and SIGKILL. Default 10. */
     readonly stopTimeoutSeconds?: number;
     /**
+     * Names of services that are told to read their configuration again (SIGHUP) each time this one is ready: for what
+     * its `beforeStop` undid there. Only on a real machine, where people restart services by hand.
+     */
+    readonly reloads?: readonly string[];
+    /**
      * Whether it asks the cloud's metadata service, and by that has the rights of the instance's role. Default false:
      * on a real machine it cannot.
      */

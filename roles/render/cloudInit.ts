@@ -190,7 +190,7 @@ function cloudMachine({
         users: role.users.filter((user) => user !== "root"),
         binaries: programs.map((binary) => cloudBinary(binary, artifacts)),
         files,
-        units: inOrder(role.services).map((service) => renderUnit(checked(service), role, layout)),
+        units: inOrder(role.services).map((service) => renderUnit(checked(service, programs, layout), role, layout)),
     };
 }
 
@@ -211,9 +211,15 @@ function ownedFile(file: RoleFile, role: Role, layout: Layout): Required<RoleFil
     };
 }
 
-/** Secrets would show in process lists and in the unit's file, which everyone may read. */
-function checked(service: Service): Service {
+/** @throws Error when the service cannot run, or would show a secret in process lists and in the unit's file. */
+function checked(service: Service, programs: readonly Binary[], layout: Layout): Service {
     if (secretRefs(JSON.stringify(service)).length > 0) throw new Error(`service ${service.name} refers to a secret`);
+    const program = service.argv[0] ?? "";
+    // The program itself, or one in an unpacked archive; or one that the image holds.
+    const known = programs.some(({ name }) => `${program}/`.startsWith(`${layout.bin}/${name}/`));
+    if (!known && (!program.startsWith("/") || program.startsWith(`${layout.bin}/`))) {
+        throw new Error(`service ${service.name} of ${layout.machine} runs ${program}, which is no binary of it`);
+    }
     return service;
 }
 

@@ -72,6 +72,10 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
             ...(oneshot ? ["Type=oneshot", "RemainAfterExit=yes"] : ["Type=exec"]),
             `ExecStart=${command(service.argv)}`,
             ...(service.ready ? [`ExecStartPost=${command(waitFor(service.ready, layout))}`] : []),
+            // By root, who may signal others; and no reason to fail.
+            ...(service.reloads ?? []).map(
+                (name) => `ExecStartPost=+-/bin/systemctl kill --signal=HUP --kill-who=main ${unitName(name)}`,
+            ),
             ...(service.beforeStop ?? []).map((argv) => `ExecStop=-${command(ifRunning(argv))}`),
             // systemd 252 cannot lengthen the pause (RestartSteps= came with 254).
             ...(oneshot ? ["Restart=on-failure", "RestartSec=2s"] : ["Restart=always", "RestartSec=1s"]),
@@ -80,7 +84,7 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
             `TimeoutStopSec=${service.stopTimeoutSeconds ?? 10}s`,
             `User=${service.user}`,
             `WorkingDirectory=${layout.lib}`,
-            ...Object.entries({ HOME: layout.lib, LANG: "C.UTF-8", ...service.environment }).map(
+            ...Object.entries({ PATH: path(layout), HOME: layout.lib, LANG: "C.UTF-8", ...service.environment }).map(
                 ([name, value]) => `Environment=${specifiers(quoted(`${name}=${value}`))}`,
             ),
             "LimitNOFILE=65536",
@@ -123,6 +127,10 @@ export function unitFile(sections: Readonly<Record<string, readonly string[]>>):
         .join("\n");
 }
 
+function path(layout: Layout): string {
+    return `${layout.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
+}
+
 /** None, save that of listening on a port below 1024 on a machine that has one; and root, which is there for a purpose. */
 function capabilities(service: Service, role: Pick<Role, "ports">): string[] {
     if (service.user === "root") return ["CapabilityBoundingSet=CAP_SYS_ADMIN"];
@@ -134,12 +142,17 @@ function capabilities(service: Service, role: Pick<Role, "ports">): string[] {
 
 /** The command that ends once the probe succeeds, and fails when that takes too long. See `machine/boot.ts`. */
 function waitFor(probe: Probe, layout: Layout): string[] {
-    const target = {
-        http: () => (probe.kind === "http" ? [probe.url, String(probe.status)] : []),
-        tcp: () => (probe.kind === "tcp" ? [probe.host, String(probe.port)] : []),
-        file: () => (probe.kind === "file" ? [probe.path] : []),
-    }[probe.kind]();
-    return [`${layout.bin}/node`, `${layout.bin}/boot.cjs`, "wait", String(READY_SECONDS), probe.kind, ...target];
+    const words = (): string[] => {
+        switch (probe.kind) {
+            case "http":
+                return [probe.url, String(probe.status)];
+            case "tcp":
+                return [probe.host, String(probe.port)];
+            case "file":
+                return [probe.path];
+        }
+    };
+    return [`${layout.bin}/node`, `${layout.bin}/boot.cjs`, "wait", String(READY_SECONDS), probe.kind, ...words()];
 }
 
 /** systemd runs the commands of a stop also when the service has ended by itself; to start it again is better then. */

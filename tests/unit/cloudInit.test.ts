@@ -160,6 +160,14 @@ describe("renderCloudInit", () => {
         assert.throws(() => make({ services: [service({ argv: ["/x", secretRef("a")] })] }), /refers to a secret/);
     });
 
+    it("refuses a program that the machine does not have, and takes one of the image", () => {
+        const running = (program: string) => () => make({ services: [service({ argv: [program] })] });
+        assert.throws(running("/opt/gateway/bin/absent"), /runs \/opt\/gateway\/bin\/absent, which is no binary of it/);
+        assert.throws(running("server"), /no binary of it/);
+        assert.doesNotThrow(running("/usr/bin/server"));
+        assert.doesNotThrow(running("/opt/gateway/bin/node"));
+    });
+
     it("takes a workload's archive from its own address, or else from the artifacts", () => {
         const sha256 = "AB".repeat(32);
         const archive = (url: string) =>
