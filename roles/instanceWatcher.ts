@@ -76,8 +76,9 @@ export function instanceWatcher(args: InstanceWatcherArgs, layout: Layout): Role
                 description: "Drains the instance before it goes",
                 argv: [`${layout.bin}/node`, `${layout.bin}/instance-watcher.cjs`, path],
                 environment: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
-                // Only root may stop other units.
+                // Only root may stop other units, and only with this.
                 user: "root",
+                capabilities: ["CAP_SYS_ADMIN"],
                 usesCloud: true,
             },
         ],

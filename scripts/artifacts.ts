@@ -23,10 +23,13 @@ import type { Artifact, ArtifactManifest } from "../roles/render/cloudInit";
 import { writeAtomically } from "../supervisor/files";
 import { runCommand, say } from "./console";
 import { UserError } from "./engine";
-import { ensureTools, versions } from "./tools";
+import { ensureTools } from "./tools";
+import { type ToolName, tools, versions } from "./tools/manifest";
 
-/** The tools that machines run. HAProxy is not among them: it is the distribution's. */
-const TOOLS = ["consul", "consul-template"] as const;
+/** The tools that machines fetch: all that they run, save those that are packages of their distribution, as HAProxy. */
+const TOOLS = (Object.keys(tools) as ToolName[]).filter(
+    (name) => name !== "pulumi" && !tools[name].sources.some(({ kind }) => kind === "debian"),
+);
 /** Programs that only this computer runs. */
 const LOCAL_ONLY = ["supervisor"];
 

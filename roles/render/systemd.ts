@@ -131,13 +131,13 @@ function path(layout: Layout): string {
     return `${layout.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
 }
 
-/** None, save that of listening on a port below 1024 on a machine that has one; and root, which is there for a purpose. */
+/** Those that it asks for; and that of listening below 1024, on a machine that has such a port. */
 function capabilities(service: Service, role: Pick<Role, "ports">): string[] {
-    if (service.user === "root") return ["CapabilityBoundingSet=CAP_SYS_ADMIN"];
-    if (role.ports.some(({ port }) => port < 1024)) {
-        return ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE"];
-    }
-    return ["CapabilityBoundingSet="];
+    const low = role.ports.some(({ port }) => port < 1024) ? ["CAP_NET_BIND_SERVICE"] : [];
+    const names = [...(service.capabilities ?? []), ...low].join(" ");
+    // Root has all that it is let; others have only what they are given.
+    const given = names !== "" && service.user !== "root" ? [`AmbientCapabilities=${names}`] : [];
+    return [`CapabilityBoundingSet=${names}`, ...given];
 }
 
 /** The command that ends once the probe succeeds, and fails when that takes too long. See `machine/boot.ts`. */
