@@ -26,6 +26,7 @@ import { readSecrets } from "../../machine/secrets";
 import type { System } from "../../machine/system";
 import type { CloudMachine } from "../../roles/render/cloudInit";
 import { instanceRef, secretRef } from "../../roles/role";
+import { awsCredentials } from "./support/awsCredentials";
 
 const sum = (content: string | Buffer) => createHash("sha256").update(content).digest("hex");
 
@@ -342,14 +343,14 @@ describe("the machine's secrets", () => {
         });
     });
     let endpoint: string;
-    const saved = { ...process.env };
+    const credentials = awsCredentials();
     before(async () => {
         await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
         endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-        Object.assign(process.env, { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" });
+        credentials.set();
     });
     after(async () => {
-        process.env = saved;
+        credentials.unset();
         server.closeAllConnections();
         await new Promise((done) => server.close(done));
     });

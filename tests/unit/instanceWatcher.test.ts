@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { MetadataService } from "../../machine/metadata";
 import type { WatcherSettings } from "../../roles/instanceWatcher";
 import { completeLifecycleAction, type Effects, judge, tryDisk, Watcher } from "../../roles/programs/instanceWatcher";
+import { awsCredentials } from "./support/awsCredentials";
 
 /** A metadata service of version 2: nothing without a token, and a token only for PUT. */
 class FakeMetadata {
@@ -221,8 +222,8 @@ describe("the watcher's parts", () => {
             });
         });
         await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-        const saved = { ...process.env };
-        Object.assign(process.env, { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" });
+        const credentials = awsCredentials();
+        credentials.set();
         const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
         try {
             await completeLifecycleAction({ ...hook, endpoint }, "i-0");
@@ -231,7 +232,7 @@ describe("the watcher's parts", () => {
             [code, message] = ["AccessDenied", "not authorized"];
             await assert.rejects(completeLifecycleAction({ ...hook, endpoint }, "i-0"), /not authorized/);
         } finally {
-            process.env = saved;
+            credentials.unset();
             server.closeAllConnections();
             await new Promise((done) => server.close(done));
         }
