@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type Layout, type Role, type RoleFile, secretRef } from "./role";
+import { instanceRefs, type Layout, type Role, type RoleFile, secretRef } from "./role";
 
 /** The ports of Consul that this project uses; the numbers are Consul's defaults, HTTPS the customary one. */
 export const consulPorts = { server: 8300, gossip: 8301, http: 8500, https: 8501 } as const;
@@ -16,6 +16,9 @@ export interface ConsulCluster {
     /** Version of the tool `consul`. */
     readonly version: string;
 }
+
+/** The system user that Consul runs as. */
+export const consulUser = "consul";
 
 /** Where the files of Consul are on a machine. */
 export function consulPaths(layout: Layout) {
@@ -43,7 +46,8 @@ export function agentSettings(cluster: ConsulCluster, layout: Layout, agentToken
     return {
         datacenter: cluster.datacenter,
         node_name: layout.machine,
-        node_id: nodeId(layout.machine),
+        // A name that is only known at boot is new each time; Consul makes up an id for it.
+        ...(instanceRefs(layout.machine).length > 0 ? {} : { node_id: nodeId(layout.machine) }),
         data_dir: paths.data,
         bind_addr: layout.address,
         client_addr: layout.localAddress,
@@ -67,7 +71,7 @@ export function agentSettings(cluster: ConsulCluster, layout: Layout, agentToken
 export function agentFiles(cluster: ConsulCluster, layout: Layout, settings: object): RoleFile[] {
     const paths = consulPaths(layout);
     return [
-        { path: paths.config, content: `${JSON.stringify(settings, undefined, 2)}\n` },
+        { path: paths.config, content: `${JSON.stringify(settings, undefined, 2)}\n`, owner: consulUser },
         { path: paths.ca, content: cluster.caCertificate },
     ];
 }
@@ -82,16 +86,18 @@ export function agentRole(
     return {
         name,
         binaries: [{ name: "consul", source: { kind: "tool", tool: "consul", version: cluster.version } }],
-        users: ["consul"],
+        users: [consulUser],
         services: [
             {
                 name: "consul",
                 description: "Consul agent",
                 argv: [paths.binary, "agent", `-config-file=${paths.config}`],
-                user: "consul",
+                user: consulUser,
                 // Answers only once the agent has found a server (a client) or is up (a server); needs no token.
                 ready: { kind: "http", url: `http://${consulApi(layout)}/v1/status/leader`, status: 200 },
                 stopTimeoutSeconds: 10,
+                // To find the servers by the cloud's API.
+                ...(cluster.join.some((where) => where.includes("provider=")) ? { usesCloud: true } : {}),
             },
         ],
     };

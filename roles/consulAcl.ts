@@ -1,4 +1,4 @@
-import { consulApi } from "./consul";
+import { consulApi, consulUser } from "./consul";
 import { type Layout, type Role, secretRef } from "./role";
 
 /** One of the tokens that exist from the first boot on, and what it allows. */
@@ -84,14 +84,14 @@ export function consulAcl(
     };
     return {
         name: "consul-acl",
-        files: [{ path, content: `${JSON.stringify(settings, undefined, 2)}\n` }],
+        files: [{ path, content: `${JSON.stringify(settings, undefined, 2)}\n`, owner: consulUser }],
         services: [
             {
                 name: "consul-acl",
                 description: "Policies and tokens of the roles",
                 type: "oneshot",
                 argv: [`${layout.bin}/node`, `${layout.bin}/consul-acl.cjs`, path],
-                user: "consul",
+                user: consulUser,
                 after: ["consul"],
             },
         ],
@@ -99,7 +99,7 @@ export function consulAcl(
             { name: "node", source: { kind: "node" } },
             { name: "consul-acl.cjs", source: { kind: "bundle", ...args.aclBundle } },
         ],
-        users: ["consul"],
+        users: [consulUser],
         ports: [],
         healthChecks: [],
     };

@@ -6,6 +6,7 @@ import {
     consulApi,
     consulPaths,
     consulPorts,
+    consulUser,
 } from "./consul";
 import { consulAcl } from "./consulAcl";
 import { type Layout, mergeRoles, type Role, secretRef } from "./role";
@@ -59,7 +60,7 @@ export function consulServer(args: ConsulServerArgs, layout: Layout): Role {
         files: [
             ...agentFiles(cluster, layout, settings),
             { path: paths.certificate, content: args.certificate },
-            { path: paths.key, content: secretRef("serverKey") },
+            { path: paths.key, content: secretRef("serverKey"), owner: consulUser },
         ],
         ports: [
             { name: "consul-rpc", port: consulPorts.server, protocol: "tcp", reach: "deployment" },

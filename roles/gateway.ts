@@ -3,6 +3,9 @@ import { registrationId } from "./consulAgent";
 import type { DrainSettings } from "./programs/drain";
 import { type Binary, type Layout, type Role, type Service, secretRef } from "./role";
 
+/** The system user that the gateway runs as. */
+export const gatewayUser = "gateway";
+
 /** The gateway itself: any server that listens on a TCP port. */
 export interface GatewayArgs {
     /** Its name in the catalog. */
@@ -37,23 +40,25 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         description: `The gateway ${args.name}`,
         argv: args.argv(layout),
         environment: args.environment,
-        user: "gateway",
+        user: gatewayUser,
         // Stops first, so that the agent through which it deregisters is still there.
         after: ["consul"],
         ready: { kind: "tcp", host: layout.address, port: args.port },
         beforeStop: [[`${layout.bin}/node`, `${layout.bin}/drain.cjs`, drainPath]],
         stopTimeoutSeconds: args.stopTimeoutSeconds,
+        // Draining deregistered it; the agent registers again what its configuration says.
+        reloads: ["consul"],
     };
     return {
         name: "gateway",
-        files: [{ path: drainPath, content: `${JSON.stringify(drain, undefined, 2)}\n` }],
+        files: [{ path: drainPath, content: `${JSON.stringify(drain, undefined, 2)}\n`, owner: gatewayUser }],
         services: [service],
         binaries: [
             { name: "node", source: { kind: "node" } },
             { name: "drain.cjs", source: { kind: "bundle", ...args.drainBundle } },
             ...args.binaries,
         ],
-        users: ["gateway"],
+        users: [gatewayUser],
         ports: [{ name: "gateway", port: args.port, protocol: "tcp", reach: "deployment" }],
         healthChecks: [],
     };

@@ -1,4 +1,5 @@
 /** What the balancers and the gateways' health endpoints have in common: HAProxy, its check timing, its file format. */
+import { isIPv6 } from "node:net";
 import type { Binary, Layout } from "./role";
 
 /** Directives by section, `global`, `defaults`, `frontend NAME`, `backend NAME`, in the order of the file. */
@@ -37,5 +38,5 @@ export const haproxyUser = "haproxy";
 
 /** Address and port as HAProxy, URLs and people write them. */
 export function endpoint(address: string, port: number): string {
-    return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+    return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -38,7 +38,7 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
         files: [
             { path, content: `${JSON.stringify(settings, undefined, 2)}\n` },
             { path: caFile, content: args.caCertificate },
-            { path: tokenFile, content: secretRef(args.token) },
+            { path: tokenFile, content: secretRef(args.token), owner: "replacer" },
         ],
         services: [
             {

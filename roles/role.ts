@@ -33,6 +33,11 @@ export interface RoleFile {
     readonly content: string;
     /** Permission bits. Default 0o644, or 0o600 when the content refers to a secret. */
     readonly mode?: number;
+    /**
+     * System user that the file belongs to on a real machine. Default root, which suits what everyone may read; a file
+     * with a secret has to name the user of the service that reads it.
+     */
+    readonly owner?: string;
 }
 
 /** How to tell that something on the machine serves. */
@@ -61,6 +66,18 @@ export interface Service {
     readonly beforeStop?: readonly (readonly string[])[];
     /** Seconds between SIGTERM and SIGKILL. Default 10. */
     readonly stopTimeoutSeconds?: number;
+    /**
+     * Names of services that are told to read their configuration again (SIGHUP) each time this one is ready: for what
+     * its `beforeStop` undid there. Only on a real machine, where people restart services by hand.
+     */
+    readonly reloads?: readonly string[];
+    /**
+     * Whether it asks the cloud's metadata service, and by that has the rights of the instance's role. Default false:
+     * on a real machine it cannot.
+     */
+    readonly usesCloud?: boolean;
+    /** Capabilities of Linux (`capabilities(7)`) that it needs on a real machine. Default none, even for root. */
+    readonly capabilities?: readonly string[];
 }
 
 /** Something executable that the machine needs. */
@@ -98,6 +115,43 @@ export interface Role {
     readonly ports: readonly Port[];
     /** How others judge the machine's health. */
     readonly healthChecks: readonly { readonly name: string; readonly probe: Probe }[];
+}
+
+/**
+ * What a machine only learns about itself when it boots. `id` is the cloud's id of the instance, such as
+ * `i-0123456789abcdef0`; `address` its private IPv4 address.
+ */
+export type InstanceFact = "id" | "address";
+
+const INSTANCE = /@@instance:(id|address)@@/g;
+
+/**
+ * Stands for something that is not known before the machine boots, as for the instances of an AutoScaling group. May
+ * be a part of a {@link Layout}'s machine name and its address, so that it gets into files, command lines and probes;
+ * a role must not look into those.
+ *
+ * @example cloudLayout(`gw-${instanceRef("id")}`, instanceRef("address"))
+ */
+export function instanceRef(fact: InstanceFact): string {
+    return `@@instance:${fact}@@`;
+}
+
+/** What a text has to be told about the instance, without repetition. */
+export function instanceRefs(text: string): InstanceFact[] {
+    return [...new Set([...text.matchAll(INSTANCE)].map((match) => match[1] as InstanceFact))];
+}
+
+/**
+ * Fills in what a text has to be told about the instance.
+ *
+ * @throws Error naming the fact, when it is missing.
+ */
+export function resolveInstance(text: string, facts: Readonly<Partial<Record<InstanceFact, string>>>): string {
+    return text.replace(INSTANCE, (_, fact: InstanceFact) => {
+        const value = facts[fact];
+        if (value === undefined) throw new Error(`the instance's ${fact} is not known`);
+        return value;
+    });
 }
 
 const SECRET = /@@secret:([A-Za-z0-9._-]+)@@/g;

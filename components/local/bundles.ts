@@ -17,6 +17,8 @@ export const programs = {
     supervisor: "supervisor/main.ts",
     "consul-acl": "roles/programs/consulAcl.ts",
     drain: "roles/programs/drain.ts",
+    boot: "machine/boot.ts",
+    "instance-watcher": "roles/programs/instanceWatcher.ts",
     reconciler: "roles/loadBalancer/reconciler/main.ts",
     "gateway-sample": "gateway-sample/server/main.ts",
 } as const;

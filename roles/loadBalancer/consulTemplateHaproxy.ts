@@ -90,7 +90,7 @@ export function consulTemplateHaproxy(args: ConsulTemplateHaproxyArgs, layout: L
         files: [
             { path: paths.config, content: config(layout, paths) },
             { path: paths.template, content: backendListTemplate(args.service, args.datacenter) },
-            { path: paths.token, content: secretRef(args.token ?? "balancerToken") },
+            { path: paths.token, content: secretRef(args.token ?? "balancerToken"), owner: haproxyUser },
         ],
         services: [
             {

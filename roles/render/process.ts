@@ -8,7 +8,7 @@ export interface ProcessMachine {
     readonly role: string;
     /** The loopback address that stands for the machine. */
     readonly address: string;
-    readonly files: readonly Required<RoleFile>[];
+    readonly files: readonly Required<Omit<RoleFile, "owner">>[];
     /** In an order in which each one's `after` come before it. */
     readonly services: readonly ProcessService[];
     readonly binaries: readonly Binary[];
@@ -80,8 +80,12 @@ function withDefaults(service: Service): ProcessService {
     };
 }
 
-/** The services, each behind those it waits for. */
-function inOrder(services: readonly Service[]): Service[] {
+/**
+ * The services, each behind those it waits for.
+ *
+ * @throws Error when services wait for each other or for one that does not exist.
+ */
+export function inOrder(services: readonly Service[]): Service[] {
     const ordered: Service[] = [];
     const remaining = [...services];
     while (remaining.length > 0) {

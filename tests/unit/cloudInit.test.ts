@@ -1,0 +1,260 @@
+import * as assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { parse } from "yaml";
+import { type CloudMachine, instanceFacts, renderCloudInit, userDataLimit } from "../../roles/render/cloudInit";
+import { renderUnit } from "../../roles/render/systemd";
+import { instanceRef, instanceRefs, type Role, resolveInstance, type Service, secretRef } from "../../roles/role";
+import { assertGolden } from "../golden/compare";
+import { bundled, groupLayout, manifest, render, roles } from "./support/cloudMachines";
+
+const unpacked = (userData: string) => gunzipSync(Buffer.from(userData, "base64")).toString();
+
+/** What cloud-init is told to write, by path. */
+function written(userData: string): Map<string, string> {
+    const { write_files: files } = parse(unpacked(userData)) as { write_files: { path: string; content: string }[] };
+    return new Map(files.map(({ path, content }) => [path, content]));
+}
+
+describe("the roles as user data", () => {
+    for (const name of Object.keys(roles)) {
+        it(`${name} is rendered as in the golden files`, () => {
+            const { userData, machine, secretNames } = render(name);
+            const { files, units, ...rest } = machine;
+            const machineFile = written(userData).get("/etc/gateway/machine.json") ?? "";
+            assert.deepEqual(JSON.parse(machineFile), machine);
+            assertGolden(
+                `cloudInit/${name}/machine.json`,
+                `${JSON.stringify({ ...rest, secretNames }, undefined, 2)}\n`,
+            );
+            assertGolden(
+                `cloudInit/${name}/user-data.yaml`,
+                unpacked(userData).replace(indented(machineFile), "<machine>\n"),
+            );
+            for (const unit of units) assertGolden(`cloudInit/${name}/${unit.name}`, unit.content);
+            const list = files.map(({ path, mode, owner }) => `${mode.toString(8)} ${owner.padEnd(8)} ${path}\n`);
+            assertGolden(`cloudInit/${name}/files.txt`, list.join(""));
+        });
+
+        it(`${name} takes less than half of what EC2 allows`, () => {
+            const { userData, bytes } = render(name);
+            assert.equal(Buffer.from(userData, "base64").length, bytes);
+            assert.ok(bytes < userDataLimit / 2, String(bytes));
+        });
+
+        it(`${name} is the same each time, to the byte`, () => {
+            assert.equal(render(name).userData, render(name).userData);
+        });
+
+        it(`${name} has what refers to a secret in files of its user only, and nowhere else`, () => {
+            const { machine } = render(name);
+            for (const { content, mode, owner, path } of machine.files) {
+                if (!content.includes("@@secret:")) continue;
+                assert.equal(mode, 0o600, path);
+                assert.ok(machine.users.includes(owner), path);
+            }
+            assert.ok(!JSON.stringify({ ...machine, files: [] }).includes("@@secret:"));
+        });
+
+        it(`${name} is fetched by checksum, all of it`, () => {
+            const { machine } = render(name);
+            for (const binary of machine.binaries) {
+                if (binary.kind === "package") continue;
+                assert.match(binary.sha256 ?? "", /^[0-9a-f]{64}$/);
+                assert.deepEqual(binary.urls, [
+                    `https://artifacts.example.org/gateway/${binary.sha256}/${binary.name}`,
+                ]);
+            }
+        });
+
+        it(`${name} in an image needs no address`, () => {
+            const { userData, machine } = render(name, { artifacts: { kind: "prebaked" } });
+            assert.ok(!unpacked(userData).includes("http://artifacts") && !unpacked(userData).includes("https://"));
+            for (const binary of machine.binaries) if (binary.kind !== "package") assert.deepEqual(binary.urls, []);
+        });
+    }
+
+    it("a gateway of a group learns its name and address when it boots, and nothing has been made of them before", () => {
+        const { machine } = render("gateway");
+        assert.deepEqual(instanceFacts(machine).sort(), ["address", "id"]);
+        const text = JSON.stringify(machine);
+        assert.ok(!text.includes(`[${instanceRef("address")}]`));
+        const agent = machine.files.find(({ path }) => path.endsWith("agent.json"))?.content ?? "";
+        assert.equal(JSON.parse(agent).node_id, undefined);
+        const known = resolveInstance(text, { id: "i-0", address: "10.0.0.9" });
+        assert.deepEqual(instanceRefs(known), []);
+        assert.ok(known.includes("gw-i-0") && known.includes("http://10.0.0.9:9191/health"));
+    });
+
+    it("only what needs the cloud's API may reach the metadata service", () => {
+        const reaching = (name: string) =>
+            render(name)
+                .machine.units.filter(({ content }) => !content.includes("IPAddressDeny=169.254.169.254"))
+                .map((unit) => unit.name);
+        assert.deepEqual(reaching("gateway"), ["gw-instance-watcher.service"]);
+        assert.deepEqual(reaching("balancer"), []);
+        // It finds the others by their tags.
+        assert.deepEqual(reaching("consul-server"), ["gw-consul.service"]);
+    });
+});
+
+/** A text as it stands in YAML's block. */
+function indented(text: string): string {
+    return text.replace(/^(?=.)/gm, "      ");
+}
+
+const role = (more: Partial<Role> = {}): Role => ({
+    name: "r",
+    files: [],
+    services: [],
+    binaries: [],
+    users: [],
+    ports: [],
+    healthChecks: [],
+    ...more,
+});
+const service = (more: Partial<Service> = {}): Service => ({
+    name: "s",
+    description: "d",
+    argv: ["/bin/true"],
+    user: "nobody",
+    ...more,
+});
+
+describe("renderCloudInit", () => {
+    const make = (of: Partial<Role>, more: Partial<Parameters<typeof renderCloudInit>[0]> = {}) =>
+        renderCloudInit({
+            role: role(of),
+            layout: groupLayout,
+            artifacts: { kind: "url", base: "https://a.example", manifest },
+            secrets: { kind: "none" },
+            boot: bundled("boot"),
+            ...more,
+        });
+
+    it("says how large user data is that is too large, and what to do", () => {
+        const random = Array.from({ length: 9000 }, (_, i) => ((i * 7919 * (i + 13)) % 65521).toString(36)).join("");
+        const services = [service({ environment: { LONG: random } })];
+        assert.throws(() => make({ services }), /has \d{5} bytes, and EC2 takes 16384: shorten gateway:service/);
+    });
+
+    it("says what to do when a binary is not among the artifacts, or is another", () => {
+        const binaries = (sha256: string) =>
+            [{ name: "drain.cjs", source: { kind: "bundle", file: "", sha256 } }] as const;
+        assert.throws(() => make({ binaries: binaries("00") }), /has another drain.cjs .*npm run artifacts/);
+        const absent = [{ name: "x.cjs", source: { kind: "bundle", file: "", sha256: "00" } }] as const;
+        assert.throws(() => make({ binaries: absent }), /lacks x.cjs: run `npm run artifacts/);
+    });
+
+    it("refuses a secret outside files, in a file of nobody's, or without a source", () => {
+        const file = { path: "/etc/gateway/x", content: secretRef("a") };
+        const secrets = { kind: "ssm", region: "r", prefix: "/p" } as const;
+        assert.throws(() => make({ files: [file] }, { secrets }), /holds a secret, and has no owner/);
+        const owned = { ...file, owner: "u" };
+        assert.throws(() => make({ files: [owned] }, { secrets }), /belongs to u, who is no user/);
+        assert.throws(() => make({ files: [owned], users: ["u"] }), /needs secrets, and has no source/);
+        assert.equal(make({ files: [owned], users: ["u"] }, { secrets }).secretNames.join(), "a");
+        assert.throws(() => make({ services: [service({ argv: ["/x", secretRef("a")] })] }), /refers to a secret/);
+    });
+
+    it("refuses a program that the machine does not have, and takes one of the image", () => {
+        const running = (program: string) => () => make({ services: [service({ argv: [program] })] });
+        assert.throws(running("/opt/gateway/bin/absent"), /runs \/opt\/gateway\/bin\/absent, which is no binary of it/);
+        assert.throws(running("server"), /no binary of it/);
+        assert.doesNotThrow(running("/usr/bin/server"));
+        assert.doesNotThrow(running("/opt/gateway/bin/node"));
+    });
+
+    it("takes a workload's archive from its own address, or else from the artifacts", () => {
+        const sha256 = "AB".repeat(32);
+        const archive = (url: string) =>
+            make({ binaries: [{ name: "server", source: { kind: "archive", url, sha256 } }] }).machine.binaries[0];
+        const mirror = `https://a.example/${sha256.toLowerCase()}/server.tar.gz`;
+        const urls = (url: string) => {
+            const made = archive(url);
+            return made?.kind === "archive" ? made.urls : undefined;
+        };
+        assert.deepEqual(urls("https://b.example/s.tgz"), ["https://b.example/s.tgz", mirror]);
+        assert.deepEqual(urls("file:///s.tgz"), [mirror]);
+    });
+
+    it("needs no sum of what an image holds, but those of the project's programs", () => {
+        const { machine } = make(
+            { binaries: [{ name: "consul", source: { kind: "tool", tool: "consul", version: "1" } }] },
+            { artifacts: { kind: "prebaked" } },
+        );
+        assert.deepEqual(machine.binaries, [
+            { kind: "file", name: "consul", urls: [] },
+            { kind: "file", name: "node", urls: [] },
+            { kind: "file", name: "boot.cjs", sha256: bundled("boot").sha256, urls: [] },
+        ]);
+    });
+});
+
+describe("renderUnit", () => {
+    const lines = (more: Partial<Service>, ports: Role["ports"] = []) =>
+        renderUnit(service(more), { ports }, groupLayout).content.split("\n");
+
+    it("expands nothing in command lines and environments", () => {
+        const unit = lines({ argv: ["/bin/x", "a b", "$HOME", "100%", 'q"\\'], environment: { E: '$x % "' } });
+        assert.ok(unit.includes('ExecStart=/bin/x "a b" "$$HOME" 100%% "q\\"\\\\"'), unit.join("\n"));
+        assert.ok(unit.includes('Environment="E=$x %% \\""'));
+    });
+
+    it("gives one that listens on a low port the right to, and no other right", () => {
+        const low = [{ name: "p", port: 443, protocol: "tcp", reach: "clients" }] as const;
+        assert.ok(lines({}, low).includes("AmbientCapabilities=CAP_NET_BIND_SERVICE"));
+        assert.ok(lines({}).includes("CapabilityBoundingSet="));
+    });
+
+    it("runs a oneshot until it succeeded, and keeps it so", () => {
+        const unit = lines({ type: "oneshot" });
+        for (const line of ["Type=oneshot", "RemainAfterExit=yes", "Restart=on-failure"])
+            assert.ok(unit.includes(line));
+    });
+
+    const analyzer = "/usr/bin/systemd-analyze";
+    (existsSync(analyzer) ? it : it.skip)("makes units that systemd accepts without a warning", function () {
+        this.timeout(30_000);
+        for (const name of Object.keys(roles)) assert.equal(verify(analyzer, render(name).machine), "", name);
+        const [unit] = render("gateway").machine.units;
+        assert.ok(unit);
+        const broken = { ...unit, content: unit.content.replace("RestartSec=", "RestartSecs=") };
+        assert.match(verify(analyzer, { ...render("gateway").machine, units: [broken] }), /RestartSecs/);
+    });
+});
+
+/** What `systemd-analyze verify` has to say about a machine's units. */
+function verify(analyzer: string, machine: CloudMachine): string {
+    const root = mkdtempSync(join(tmpdir(), "gateway-units-"));
+    const put = (path: string, content: string) => {
+        mkdirSync(dirname(join(root, path)), { recursive: true });
+        writeFileSync(join(root, path), content);
+    };
+    try {
+        for (const program of [
+            "/bin/sh",
+            ...["node", "consul", "consul-template", "haproxy"].map((b) => `/opt/gateway/bin/${b}`),
+        ]) {
+            put(program, "#!/bin/sh\n");
+            chmodSync(join(root, program), 0o755);
+        }
+        const system = "usr/lib/systemd/system";
+        cpSync(`/${system}`, join(root, system), { recursive: true, verbatimSymlinks: true });
+        symlinkSync("usr/lib", join(root, "lib"));
+        put("etc/systemd/system/gw-boot.service", "[Service]\nType=oneshot\nExecStart=/bin/sh\n");
+        const facts = { id: "i-0", address: "10.0.0.5" };
+        for (const { name, content } of machine.units)
+            put(`etc/systemd/system/${name}`, resolveInstance(content, facts));
+        const names = machine.units.map(({ name }) => name);
+        // It names what it does not know and does not fail for it.
+        return execFileSync("sh", ["-c", '"$0" verify --man=no --root="$@" 2>&1 || true', analyzer, root, ...names], {
+            encoding: "utf8",
+        });
+    } finally {
+        rmSync(root, { recursive: true, force: true });
+    }
+}

@@ -1,0 +1,143 @@
+/** Machines of a cloud as its components put them together, with certificates of the usual size. */
+import { createHash } from "node:crypto";
+import type { ConsulCluster } from "../../../roles/consul";
+import { consulAgent } from "../../../roles/consulAgent";
+import { consulServer } from "../../../roles/consulServer";
+import { gateway } from "../../../roles/gateway";
+import { gatewayHealth, healthUrl } from "../../../roles/gatewayHealth";
+import { instanceWatcher } from "../../../roles/instanceWatcher";
+import { consulTemplateHaproxy } from "../../../roles/loadBalancer/consulTemplateHaproxy";
+import {
+    type ArtifactManifest,
+    type CloudInit,
+    type CloudInitArgs,
+    cloudLayout,
+    renderCloudInit,
+} from "../../../roles/render/cloudInit";
+import { instanceRef, type Layout, mergeRoles, type Role } from "../../../roles/role";
+
+const sum = (text: string) => createHash("sha256").update(text).digest("hex");
+
+/** Text that compresses as badly as a certificate does. */
+function certificate(name: string): string {
+    const lines = Array.from({ length: 11 }, (_, line) =>
+        createHash("sha512").update(`${name} ${line}`).digest("base64").slice(0, 64),
+    );
+    return ["-----BEGIN CERTIFICATE-----", ...lines, "-----END CERTIFICATE-----", ""].join("\n");
+}
+
+/** A bundled program. */
+export const bundled = (name: string) => ({ file: `${name}-0123.cjs`, sha256: sum(`${name}.cjs`) });
+
+const files = ["node", "consul", "consul-template", "boot.cjs", "consul-acl.cjs", "drain.cjs", "reconciler.cjs"];
+/** Artifacts with made-up sums, those of `bundled` among them. */
+export const manifest: ArtifactManifest = {
+    artifacts: [...files, "gateway-sample.cjs", "instance-watcher.cjs"].map((name) => ({
+        name,
+        version: "1",
+        sha256: sum(name),
+        size: 1,
+    })),
+};
+
+const cluster: ConsulCluster = {
+    datacenter: "dc1",
+    join: ["10.0.0.11", "10.0.1.11", "10.0.2.11"],
+    servers: 3,
+    caCertificate: certificate("authority"),
+    version: "1.22.0",
+};
+const healthCheck = { kind: "thrift", method: "ping", framed: false } as const;
+const haproxyVersion = "2.6";
+
+/** A gateway that names itself by its instance, as in an AutoScaling group. */
+export const groupLayout = cloudLayout(`gw-${instanceRef("id")}`, instanceRef("address"));
+
+function gatewayRole(layout: Layout): Role {
+    const token = "gatewayAgentToken";
+    const service = { name: "gateway-sample", port: 9190, healthCheck };
+    const registration = { ...service, healthUrl: healthUrl(layout), token };
+    return mergeRoles(
+        "gateway",
+        consulAgent({ cluster, agentToken: token, registration }, layout),
+        gatewayHealth({ service, haproxyVersion }, layout),
+        gateway(
+            {
+                ...service,
+                argv: ({ bin, address }) => [`${bin}/node`, `${bin}/gateway-sample.cjs`, `--host=${address}`],
+                binaries: [{ name: "gateway-sample.cjs", source: { kind: "bundle", ...bundled("gateway-sample") } }],
+                environment: { GREETING: 'a "quoted" $word, 100 %' },
+                stopTimeoutSeconds: 30,
+                drainBundle: bundled("drain"),
+                token,
+            },
+            layout,
+        ),
+        instanceWatcher(
+            {
+                drain: ["gateway"],
+                health: ["gateway-health"],
+                hook: { name: "drain", group: "gateways", region: "us-east-1" },
+                bundle: bundled("instance-watcher"),
+            },
+            layout,
+        ),
+    );
+}
+
+function balancerRole(layout: Layout): Role {
+    return mergeRoles(
+        "balancer",
+        consulAgent({ cluster, agentToken: "balancerAgentToken" }, layout),
+        consulTemplateHaproxy(
+            {
+                service: "gateway-sample",
+                datacenter: "dc1",
+                port: 9190,
+                healthCheck,
+                slots: 16,
+                maxConnections: 1000,
+                drainSeconds: 30,
+                reconcilerBundle: bundled("reconciler"),
+                haproxyVersion,
+                consulTemplateVersion: "0.41.1",
+            },
+            layout,
+        ),
+    );
+}
+
+function serverRole(layout: Layout): Role {
+    const args = {
+        cluster: { ...cluster, join: ["provider=aws tag_key=gateway tag_value=dev region=us-east-1"] },
+        certificate: certificate("server"),
+        gatewayService: "gateway-sample",
+        aclBundle: bundled("consul-acl"),
+    };
+    return consulServer(args, layout);
+}
+
+/** What each machine is, and where. */
+export const roles: Readonly<Record<string, { readonly role: Role; readonly layout: Layout }>> = {
+    gateway: { role: gatewayRole(groupLayout), layout: groupLayout },
+    balancer: inLayout(balancerRole, cloudLayout("lb-0", "10.0.0.21")),
+    "consul-server": inLayout(serverRole, cloudLayout("consul-0", "10.0.0.11")),
+};
+
+function inLayout(make: (layout: Layout) => Role, layout: Layout) {
+    return { role: make(layout), layout };
+}
+
+/** A machine's user data, with the usual sources unless told otherwise. */
+export function render(name: string, more: Partial<CloudInitArgs> = {}): CloudInit {
+    const machine = roles[name];
+    if (!machine) throw new Error(`there is no machine ${name}`);
+    return renderCloudInit({
+        ...machine,
+        artifacts: { kind: "url", base: "https://artifacts.example.org/gateway/", manifest },
+        secrets: { kind: "ssm", region: "us-east-1", prefix: "/gateway/dev" },
+        identity: "ec2",
+        boot: bundled("boot"),
+        ...more,
+    });
+}
