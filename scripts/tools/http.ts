@@ -259,6 +259,8 @@ export async function download(
             const length = Number(body.headers["content-length"]);
             const hash = crypto.createHash("sha256");
             let bytes = 0;
+            // Opened first: a stream that opens the file itself may still create it after a transfer that failed at once.
+            const handle = await fs.promises.open(file, "w");
             await pipeline(
                 body,
                 async function* (pieces: AsyncIterable<Buffer>) {
@@ -270,7 +272,7 @@ export async function download(
                         yield piece;
                     }
                 },
-                fs.createWriteStream(file),
+                handle.createWriteStream(),
                 { signal },
             );
             return { sha256: hash.digest("hex"), bytes };
