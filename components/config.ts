@@ -29,6 +29,12 @@ export type LoadBalancerStack = ParsedConfig["loadBalancer"]["stack"];
 /** How the server that the pool runs gets onto a machine. */
 export type Install = Readonly<ParsedConfig["service"]["install"]>;
 
+/** What only target `aws` needs, as its user says it; `region`, and an own network's `zones`, are there when it is a target. */
+export type AwsConfig = Readonly<ParsedConfig["aws"]>;
+
+/** Where machines of a cloud have their programs from. */
+export type ImageConfig = Readonly<ParsedConfig["image"]>;
+
 /** The server that the pool runs. */
 export interface GatewayService {
     /** Its name in Consul's catalog, a DNS label. */
@@ -70,6 +76,8 @@ export interface GatewayConfig {
     readonly replacementEnabled: boolean;
     /** What of the replacement loop's policy is not the target's default. */
     readonly replacementPolicy: ReplacementPolicyConfig;
+    readonly image: ImageConfig;
+    readonly aws: AwsConfig;
     /** The /24 of loopback addresses on target `local`, such as `127.90.0.0/24`. */
     readonly localNetwork: string;
     /** Whether `@pulumi/consul` resources are made. */
@@ -161,10 +169,13 @@ function flat(config: ParsedConfig): GatewayConfig {
         loadBalancerStack: config.loadBalancer.stack,
         balancers: config.loadBalancer.balancers,
         balancerPort: config.loadBalancer.port,
-        balancerSlots: config.loadBalancer.slots ?? slotsFor(config.pool.size),
+        balancerSlots:
+            config.loadBalancer.slots ?? slotsFor(Math.max(config.pool.size, config.aws.targetTracking?.maxSize ?? 0)),
         drainSeconds: config.loadBalancer.drainSeconds,
         replacementEnabled: enabled,
         replacementPolicy: overrides,
+        image: config.image,
+        aws: config.aws,
         localNetwork: config.local.network,
         consulObjects: config.consulObjects,
     };

@@ -1,5 +1,6 @@
 /** What the schema of a single key cannot see: keys that contradict each other, what is not built yet, and advice. */
 
+import { instanceTypeProblem } from "./aws";
 import type { Path } from "./jsonSchema";
 import { keyName, looksSecret, NAMESPACE, type Problem } from "./problems";
 import type { ParsedConfig } from "./schema";
@@ -8,7 +9,7 @@ import type { ParsedConfig } from "./schema";
  * Values that are recognised but not implemented in this version. To land one, delete it here: nothing else refuses it.
  */
 const NOT_IMPLEMENTED: { readonly targets: readonly string[]; readonly stacks: readonly string[] } = {
-    targets: ["aws", "openstack"],
+    targets: ["openstack"],
     stacks: ["fabio", "serf-haproxy"],
 };
 
@@ -45,7 +46,7 @@ export function contradictions(config: ParsedConfig): Finding[] {
 
     for (const target of new Set(targets)) {
         if (NOT_IMPLEMENTED.targets.includes(target)) {
-            noteAnyway(["targets"], `target ${target} is not implemented in this version; allowed: local`);
+            noteAnyway(["targets"], `target ${target} is not implemented in this version; allowed: local and aws`);
         }
         const times = targets.filter((other) => other === target).length;
         if (times > 1) noteAnyway(["targets"], `got ${target} ${times} times; allowed: each target once`);
@@ -150,7 +151,125 @@ export function contradictions(config: ParsedConfig): Finding[] {
             "got 1; allowed: a whole number from 2 to 5, because not every target is local",
         );
     }
+    if (targets.includes("aws")) found.push(...awsContradictions(config));
+    if (!onlyLocal && !config.image.prebaked && config.image.artifacts === undefined) {
+        note(
+            [["image", "artifacts"], ["image", "prebaked"], ["targets"]],
+            "not set, but not every target is local; allowed: a URL: http:// or https://, or gateway:image.prebaked",
+            `pulumi config set --path '${NAMESPACE}:image.artifacts' https://artifacts.example.org/gateway`,
+        );
+    }
     return found;
+}
+
+/** What contradicts itself on target aws. */
+function awsContradictions({ aws, pool, service, loadBalancer, image }: ParsedConfig): Finding[] {
+    const found: Finding[] = [];
+    const note = (paths: readonly [Path, ...Path[]], message: string, remedy = "") =>
+        found.push({ paths, problem: { key: keyName(paths[0]), message, remedy } });
+    const { region, network } = aws;
+    if (region === undefined) {
+        note(
+            [["aws", "region"], ["targets"]],
+            "not set; allowed: a region of AWS",
+            `pulumi config set --path '${NAMESPACE}:aws.region' eu-central-1`,
+        );
+    }
+    if (network.kind === "own") {
+        const { zones } = network;
+        const path: Path = ["aws", "network", "zones"];
+        if (zones === undefined) {
+            note(
+                [path, ["targets"]],
+                "not set; allowed: a list of 2 to 6 availability zones of the region",
+                `pulumi config set --path '${NAMESPACE}:aws.network.zones[0]' ${region ?? "eu-central-1"}a`,
+            );
+        } else {
+            noteRepetitions(path, zones);
+            for (const [index, zone] of zones.entries()) {
+                if (region !== undefined && !zone.startsWith(region)) {
+                    note(
+                        [
+                            [...path, index],
+                            ["aws", "region"],
+                        ],
+                        `got ${zone}; allowed: a zone of ${region}`,
+                    );
+                }
+            }
+        }
+    } else {
+        noteRepetitions(["aws", "network", "subnetIds"], network.subnetIds);
+    }
+    for (const [index, type] of aws.instanceTypes.entries()) noteType(["aws", "instanceTypes", index], type);
+    noteType(["aws", "fixedInstanceType"], aws.fixedInstanceType);
+    noteRepetitions(["aws", "instanceTypes"], aws.instanceTypes);
+    if (aws.spotMaxPrice !== undefined && !aws.spot) {
+        note(
+            [
+                ["aws", "spotMaxPrice"],
+                ["aws", "spot"],
+            ],
+            "set, but spot is false",
+            `pulumi config rm --path '${NAMESPACE}:aws.spotMaxPrice'`,
+        );
+    }
+    const largest = aws.targetTracking?.maxSize ?? pool.size;
+    if (aws.targetTracking && largest < pool.size) {
+        note(
+            [
+                ["aws", "targetTracking", "maxSize"],
+                ["pool", "size"],
+            ],
+            `got ${largest}; allowed: ${pool.size} or more, because pool.size is ${pool.size}`,
+        );
+    }
+    if (aws.targetTracking && loadBalancer.slots !== undefined && loadBalancer.slots < largest) {
+        note(
+            [
+                ["loadBalancer", "slots"],
+                ["aws", "targetTracking", "maxSize"],
+            ],
+            `got ${loadBalancer.slots}; allowed: ${largest} or more, because aws.targetTracking.maxSize is ${largest}`,
+        );
+    }
+    if (image.prebaked && aws.imageId === undefined) {
+        note(
+            [
+                ["aws", "imageId"],
+                ["image", "prebaked"],
+            ],
+            "not set, but image.prebaked is true; allowed: the id of the image that was made as docs/images.md says, ami-…",
+        );
+    }
+    if (service.install.kind === "image") {
+        note(
+            [["service", "install", "kind"], ["targets"]],
+            "got image, which target aws cannot run in this version; allowed: sample, archive or prebaked",
+        );
+    }
+    if (service.install.kind === "prebaked" && aws.imageId === undefined) {
+        note(
+            [
+                ["aws", "imageId"],
+                ["service", "install", "kind"],
+            ],
+            "not set, but service.install.kind is prebaked; allowed: the id of the image that holds the server, ami-…",
+        );
+    }
+    return found;
+
+    function noteRepetitions(path: Path, list: readonly string[]): void {
+        const again = new Set(list.filter((item, index) => list.indexOf(item) !== index));
+        if (again.size > 0) note([path], `got ${[...again].join(" and ")} more than once; allowed: each once`);
+    }
+
+    function noteType(path: Path, type: string): void {
+        const problem = instanceTypeProblem(type);
+        if (problem !== undefined) {
+            note([path], `got ${type}: ${problem}; allowed: an x86-64 instance type such as t3.small`);
+        }
+    }
 }
 
 /** The balancer's slots for a pool, where the user has not chosen: room for old and new at once, and for some growth. */
@@ -192,6 +311,27 @@ export function advice(config: ParsedConfig): string[] {
         ] as const) {
             if (port < 1024) warn(path, `on target local, only a privileged user can listen on port ${port}`);
         }
+    }
+    if (targets.includes("aws")) {
+        const { clientCidrs, clientPrefixLists, internetFacing, network, emulator } = config.aws;
+        if (clientCidrs.length + clientPrefixLists.length === 0) {
+            warn(["aws", "clientCidrs"], "empty: nobody outside the deployment may call the gateway");
+        }
+        if (clientCidrs.includes("0.0.0.0/0")) {
+            warn(
+                ["aws", "clientCidrs"],
+                `0.0.0.0/0 lets ${internetFacing ? "the whole internet" : "every neighbouring network"} call the gateway`,
+            );
+        }
+        const zones = network.kind === "own" ? network.zones?.length : network.subnetIds.length;
+        const majority = Math.floor(discovery.servers / 2) + 1;
+        if (zones !== undefined && discovery.servers - Math.ceil(discovery.servers / zones) < majority) {
+            warn(
+                ["aws", "network"],
+                `${zones} zones for ${discovery.servers} Consul servers: without the zone that has most of them there is no majority`,
+            );
+        }
+        if (emulator) warn(["aws", "emulator"], "set: nothing is made at AWS");
     }
     return warnings;
 }

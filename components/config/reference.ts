@@ -6,8 +6,8 @@ const INTRODUCTION = `# Configuration
 
 <!-- Written from components/config/ by tests/unit/configReference.test.ts; to renew it: UPDATE_GOLDEN=1 npm test -->
 
-Each stack is described by its \`Pulumi.STACK.yaml\`. All keys have the namespace \`gateway\`; only \`gateway:targets\` has to be
-set. A value is set in the file, or by a command:
+Each stack is described by its \`Pulumi.STACK.yaml\`. All keys have the namespace \`gateway\`. On every target \`gateway:targets\`
+has to be set, and what the table says of each target. A value is set in the file, or by a command:
 
 \`\`\`sh
 pulumi config set --path 'gateway:pool.size' 3

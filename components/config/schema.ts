@@ -6,7 +6,9 @@
  * for a key that has no default, and `unit` is what a number counts.
  */
 import { z } from "zod";
+import { awsSchema } from "./aws";
 import { healthCheckSchema } from "./healthCheck";
+import { imageSchema } from "./image";
 import { replacementSchema } from "./replacement";
 
 /** Where a deployment may run. */
@@ -142,6 +144,8 @@ export const configSchema = z.strictObject({
         .prefault({})
         .describe("the balancers in front of the pool"),
     replacement: replacementSchema.prefault({}).describe("the loop that replaces dead gateways"),
+    image: imageSchema.prefault({}).describe("where the machines of a cloud have their programs from"),
+    aws: awsSchema.prefault({}).describe("what only target aws needs"),
     local: z
         .strictObject({
             network: z

@@ -28,9 +28,47 @@ const DEFAULTS: GatewayConfig = {
     drainSeconds: 30,
     replacementEnabled: true,
     replacementPolicy: {},
+    image: { prebaked: false, manifest: "artifacts/artifacts.json" },
+    aws: {
+        network: { kind: "own", cidr: "10.20.0.0/16" },
+        clientCidrs: [],
+        clientPrefixLists: [],
+        internetFacing: false,
+        instanceTypes: ["t3.small", "t3a.small", "t2.small"],
+        fixedInstanceType: "t3.small",
+        spot: true,
+        onDemandBase: 0,
+        volumeGib: 10,
+    },
     localNetwork: "127.90.0.0/24",
     consulObjects: true,
 };
+
+/** Everything that can be said about target aws. */
+const AWS = {
+    region: "eu-west-1",
+    network: {
+        kind: "given",
+        vpcId: "vpc-0123456789abcdef0",
+        subnetIds: ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+        loadBalancerSubnetIds: ["subnet-0123456789abcdef2", "subnet-0123456789abcdef3"],
+        firstHost: 20,
+    },
+    clientCidrs: ["203.0.113.0/24"],
+    clientPrefixLists: ["pl-0123456789abcdef0"],
+    internetFacing: true,
+    instanceTypes: ["m7i.large", "c6a.xlarge"],
+    fixedInstanceType: "t3a.small",
+    spot: true,
+    onDemandBase: 1,
+    spotMaxPrice: 0.05,
+    targetTracking: { cpuPercent: 50, maxSize: 10 },
+    imageId: "ami-0123456789abcdef0",
+    volumeGib: 20,
+    kmsKeyArn: "arn:aws:kms:eu-west-1:123456789012:key/0b0e5c1e-0000-4000-8000-000000000000",
+    keyName: "on call",
+    emulator: { api: "http://127.0.0.1:5000", machines: "http://198.18.0.1:5000" },
+} as const;
 
 /** The error that some settings give. */
 function errorOf(raw: Record<string, unknown>, surroundings = {}): ConfigError {
@@ -71,6 +109,8 @@ describe("the configuration", () => {
             discovery: { servers: 5, datacenter: "lab" },
             loadBalancer: { stack: "consul-template-haproxy", balancers: 3, port: 9000, slots: 10, drainSeconds: 0 },
             replacement: { enabled: false, softSeconds: 2.5, dryRun: true },
+            image: { prebaked: true },
+            aws: AWS,
             local: { network: "127.1.2.0/24" },
             consulObjects: false,
         });
@@ -102,6 +142,8 @@ describe("the configuration", () => {
             drainSeconds: 0,
             replacementEnabled: false,
             replacementPolicy: { softSeconds: 2.5, dryRun: true },
+            image: { prebaked: true, manifest: "artifacts/artifacts.json" },
+            aws: AWS,
             localNetwork: "127.1.2.0/24",
             consulObjects: false,
         });
@@ -155,8 +197,7 @@ describe("the configuration", () => {
         assert.deepEqual(
             problems({ targets: ["aws", "openstack", "gcp"], loadBalancer: { stack: "fabio", slots: 0 } }),
             [
-                "gateway:targets: target aws is not implemented in this version; allowed: local",
-                "gateway:targets: target openstack is not implemented in this version; allowed: local",
+                "gateway:targets: target openstack is not implemented in this version; allowed: local and aws",
                 'gateway:targets[2]: got "gcp"; allowed: local, aws or openstack',
                 "gateway:loadBalancer.slots: got 0; allowed: a whole number from 1 to 1000",
                 "gateway:loadBalancer.stack: stack fabio is not implemented in this version; allowed: consul-template-haproxy",
@@ -212,7 +253,7 @@ describe("the configuration", () => {
                 "gateway:loadbalancer: no such key; did you mean gateway:loadBalancer?",
                 "gateway:pol: no such key; did you mean gateway:pool?",
                 "gateway:size: no such key; did you mean gateway:pool.size?",
-                "gateway:zebra: no such key; allowed: the keys targets, pool, service, discovery, loadBalancer, replacement, local and consulObjects",
+                "gateway:zebra: no such key; allowed: the keys targets, pool, service, discovery, loadBalancer, replacement, image, aws, local and consulObjects",
             ],
         );
     });
@@ -335,9 +376,14 @@ describe("the configuration", () => {
     });
 
     it("allows a single Consul server or balancer on target local only", () => {
-        const raw = { targets: ["local", "aws"], discovery: { servers: 1 }, loadBalancer: { balancers: 1 } };
+        const raw = {
+            targets: ["local", "aws"],
+            discovery: { servers: 1 },
+            loadBalancer: { balancers: 1 },
+            image: { artifacts: "https://artifacts.example.org" },
+            aws: { region: "eu-central-1", network: { kind: "own", zones: ["eu-central-1a", "eu-central-1b"] } },
+        };
         assert.deepEqual(problems(raw), [
-            "gateway:targets: target aws is not implemented in this version; allowed: local",
             "gateway:discovery.servers: got 1; allowed: 3 or 5, because not every target is local",
             "gateway:loadBalancer.balancers: got 1; allowed: a whole number from 2 to 5, because not every target is local",
         ]);

@@ -1,0 +1,203 @@
+/** The schema of `gateway:aws`: what only target aws needs, and which instance types it can use. */
+import { InstanceType } from "@pulumi/aws/types/enums/ec2";
+import { z } from "zod";
+
+/** A network in CIDR notation, IPv4, as far as a pattern can say it. */
+const CIDR = /^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\/(3[0-2]|[12]?\d)$/;
+
+/** Fewest and most availability zones that an own network spreads over; one is a single point of failure. */
+export const ZONES = { fewest: 2, most: 6 } as const;
+
+const resourceId = (prefix: string, what: string) =>
+    z
+        .string()
+        .regex(new RegExp(`^${prefix}-[0-9a-f]{8,17}$`))
+        .meta({ allowed: `the id of ${what}, ${prefix}-…`, example: `${prefix}-0123456789abcdef0` });
+
+const url = () =>
+    z
+        .string()
+        .regex(/^https?:\/\/[^\s/]+(\/\S*)?$/)
+        .meta({ allowed: "a URL: http:// or https://", example: "http://127.0.0.1:5000" });
+
+const network = z
+    .discriminatedUnion("kind", [
+        z
+            .strictObject({
+                kind: z.literal("own"),
+                cidr: z
+                    .string()
+                    .regex(
+                        /^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\/(1[6-9]|2[0-4])$/,
+                    )
+                    .default("10.20.0.0/16")
+                    .describe("its addresses, of which a sixteenth goes to each subnet")
+                    .meta({ allowed: "an IPv4 network from /16 to /24" }),
+                zones: z
+                    .array(z.string().regex(/^[a-z0-9-]+[a-z]$/))
+                    .min(ZONES.fewest)
+                    .max(ZONES.most)
+                    .exactOptional()
+                    .describe(
+                        "where the machines are; named, because what a region offers changes, and subnets must not",
+                    )
+                    .meta({
+                        allowed: `a list of ${ZONES.fewest} to ${ZONES.most} availability zones of the region`,
+                        example: ["eu-central-1a", "eu-central-1b", "eu-central-1c"],
+                        standard: "must be set on target aws",
+                    }),
+            })
+            .describe("a VPC of the deployment's own"),
+        z
+            .strictObject({
+                kind: z.literal("given"),
+                vpcId: resourceId("vpc", "a VPC").describe("the VPC"),
+                subnetIds: z
+                    .array(resourceId("subnet", "a subnet"))
+                    .min(2)
+                    .max(ZONES.most)
+                    .describe(
+                        "where the machines are, each in another zone; they have to reach the internet or AWS's endpoints",
+                    )
+                    .meta({
+                        allowed: `a list of 2 to ${ZONES.most} subnets of that VPC, each in another zone`,
+                        example: ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+                    }),
+                loadBalancerSubnetIds: z
+                    .array(resourceId("subnet", "a subnet"))
+                    .min(2)
+                    .exactOptional()
+                    .describe(
+                        "where the network load balancer is, in the same zones, public ones where it is internet-facing",
+                    )
+                    .meta({ allowed: "a list of 2 or more subnets of that VPC", standard: "subnetIds" }),
+                firstHost: z
+                    .int()
+                    .min(4)
+                    .max(200)
+                    .default(10)
+                    .describe(
+                        "in each subnet, the first of 6 addresses for Consul servers and balancers, counted from its beginning; reserve them (subnet CIDR reservation)",
+                    ),
+            })
+            .describe("a VPC that is there"),
+    ])
+    .describe("the network");
+
+const targetTracking = z
+    .strictObject({
+        cpuPercent: z
+            .number()
+            .min(5)
+            .max(95)
+            .default(60)
+            .describe(
+                "where targetTracking is set: the mean processor load of the gateways, percent, that AutoScaling keeps to by adding and removing some",
+            ),
+        maxSize: z
+            .int()
+            .min(1)
+            .max(200)
+            .default(6)
+            .describe("where targetTracking is set: the most gateways; pool.size is the least"),
+    })
+    .exactOptional()
+    .describe("when set, AutoScaling changes the number of gateways; pool.size is then the least");
+
+/** What the user may say about target aws. */
+export const awsSchema = z.strictObject({
+    region: z
+        .string()
+        .regex(/^[a-z]{2}(-[a-z]+)+-\d$/)
+        .exactOptional()
+        .describe("the region")
+        .meta({ allowed: "a region of AWS", example: "eu-central-1", standard: "must be set on target aws" }),
+    network: network.prefault({ kind: "own" }),
+    clientCidrs: z
+        .array(z.string().regex(CIDR).meta({ allowed: "an IPv4 network such as 203.0.113.0/24" }))
+        .default([])
+        .describe("who may call the gateway; nobody outside the deployment unless said")
+        .meta({ allowed: "a list of IPv4 networks such as 203.0.113.0/24", example: ["203.0.113.0/24"] }),
+    clientPrefixLists: z
+        .array(resourceId("pl", "a prefix list"))
+        .default([])
+        .describe("more who may call, by managed prefix lists")
+        .meta({ allowed: "a list of prefix lists' ids, pl-…" }),
+    internetFacing: z
+        .boolean()
+        .default(false)
+        .describe("whether the network load balancer has public addresses; only clientCidrs may call it all the same"),
+    instanceTypes: z
+        .array(z.string().regex(/^[a-z][a-z0-9-]*\.[a-z0-9-]+$/))
+        .min(1)
+        .default(["t3.small", "t3a.small", "t2.small"])
+        .describe("of the gateways, x86-64; the more there are, the likelier one is to be had as spot")
+        .meta({ allowed: "a list of x86-64 instance types such as t3.small", example: ["t3.small"] }),
+    fixedInstanceType: z
+        .string()
+        .regex(/^[a-z][a-z0-9-]*\.[a-z0-9-]+$/)
+        .default("t3.small")
+        .describe("of the Consul servers and the balancers, x86-64, on demand")
+        .meta({ allowed: "an x86-64 instance type such as t3.small" }),
+    spot: z.boolean().default(true).describe("whether gateways above onDemandBase are spot instances"),
+    onDemandBase: z.int().min(0).max(200).default(0).describe("how many of the gateways are never spot instances"),
+    spotMaxPrice: z
+        .number()
+        .positive()
+        .max(100)
+        .exactOptional()
+        .describe("the most to pay for a spot instance, US dollars an hour")
+        .meta({ allowed: "a number, more than 0 and up to 100", standard: "the on-demand price, as AWS advises" }),
+    targetTracking,
+    imageId: resourceId("ami", "an image")
+        .exactOptional()
+        .describe("the machines' image, Debian 12 or one made from it; pin it where you choose when it changes")
+        .meta({ standard: "the newest official Debian 12" }),
+    volumeGib: z.int().min(8).max(1000).default(10).describe("each machine's volume, gp3 and encrypted, GiB"),
+    kmsKeyArn: z
+        .string()
+        .regex(/^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/[\w-]+$/)
+        .exactOptional()
+        .describe("a KMS key of yours for secrets and volumes")
+        .meta({ allowed: "the ARN of a KMS key", standard: "AWS's keys for SSM and EBS" }),
+    keyName: z
+        .string()
+        .regex(/^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$/)
+        .exactOptional()
+        .describe("an EC2 key pair for logging in; no port is opened for it")
+        .meta({ allowed: "the name of an EC2 key pair" }),
+    emulator: z
+        .strictObject({
+            api: url().describe("for tests: where the engine finds an emulator of AWS's API; no account is used then"),
+            machines: url()
+                .exactOptional()
+                .describe("for tests: where the machines find it")
+                .meta({ standard: "as the engine" }),
+        })
+        .exactOptional()
+        .describe("for tests: an emulator of AWS's API in the place of AWS; no account is used"),
+});
+
+/** Families of instance types that AWS has, by whether this project can use them. */
+const families: ReadonlyMap<string, "x86_64" | "arm64" | "mac"> = new Map(
+    Object.values(InstanceType).map((type) => {
+        const family = familyOf(type);
+        // A letter g behind the generation says Graviton (m7g, c6gn, g5g); a1 was the first of it.
+        const architecture = /^mac/.test(family) ? "mac" : /^[a-z]+\d+g|^a1$/.test(family) ? "arm64" : "x86_64";
+        return [family, architecture];
+    }),
+);
+
+function familyOf(instanceType: string): string {
+    return instanceType.split(".")[0] ?? "";
+}
+
+/** What is wrong with an instance type, in words, or undefined. Sizes are not looked at: AWS says whether there is one. */
+export function instanceTypeProblem(instanceType: string): string | undefined {
+    const family = familyOf(instanceType);
+    const architecture = families.get(family);
+    if (architecture === undefined) return `${family} is no family of instance types`;
+    return architecture === "x86_64"
+        ? undefined
+        : `${family} is ${architecture}, and the machines' programs are x86-64`;
+}

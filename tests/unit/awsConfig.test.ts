@@ -1,0 +1,197 @@
+import * as assert from "node:assert/strict";
+import { ConfigError, parseConfig } from "../../components/config";
+import { instanceTypeProblem } from "../../components/config/aws";
+
+/** The least that can be said about a deployment at AWS. */
+const least = {
+    targets: ["aws"],
+    image: { artifacts: "https://artifacts.example.org/gateway" },
+    aws: {
+        region: "eu-central-1",
+        network: { kind: "own", zones: ["eu-central-1a", "eu-central-1b", "eu-central-1c"] },
+    },
+};
+
+const aws = (changes: Record<string, unknown>) => ({ ...least, aws: { ...least.aws, ...changes } });
+
+/** The problems of some settings, each as `key: message`. */
+function problems(raw: Record<string, unknown>): string[] {
+    try {
+        parseConfig(raw);
+    } catch (error) {
+        assert.ok(error instanceof ConfigError);
+        return error.problems.map(({ key, message }) => `${key}: ${message}`);
+    }
+    return [];
+}
+
+const given = { kind: "given", vpcId: "vpc-0123456789abcdef0" };
+const subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"];
+
+describe("the configuration of target aws", () => {
+    it("needs a region, zones and a place for the artifacts", () => {
+        assert.deepEqual(problems(least), []);
+        assert.deepEqual(problems({ targets: ["aws"] }), [
+            "gateway:image.artifacts: not set, but not every target is local; allowed: a URL: http:// or https://, or gateway:image.prebaked",
+            "gateway:aws.network.zones: not set; allowed: a list of 2 to 6 availability zones of the region",
+            "gateway:aws.region: not set; allowed: a region of AWS",
+        ]);
+    });
+
+    it("needs none of that on other targets", () => {
+        assert.deepEqual(problems({ targets: ["local"] }), []);
+    });
+
+    it("lists everything that is wrong in one error", () => {
+        const wrong = {
+            ...aws({
+                network: { kind: "own", zones: ["eu-central-1a"] },
+                instanceTypes: ["t3.small", "q9.large"],
+                spotMaxPrice: "cheap",
+            }),
+            pool: { size: 0 },
+        };
+        assert.deepEqual(problems(wrong), [
+            "gateway:pool.size: got 0; allowed: a whole number from 1 to 200",
+            "gateway:aws.instanceTypes[1]: got q9.large: q9 is no family of instance types; allowed: an x86-64 instance type such as t3.small",
+            "gateway:aws.network.zones: got a list; allowed: a list of 2 to 6 availability zones of the region",
+            'gateway:aws.spotMaxPrice: got "cheap"; allowed: a number, more than 0 and up to 100',
+        ]);
+    });
+
+    const refused: readonly [string, Record<string, unknown>, string][] = [
+        [
+            "a VPC without subnets",
+            aws({ network: given }),
+            "aws.network.subnetIds: not set; allowed: a list of 2 to 6 subnets of that VPC, each in another zone",
+        ],
+        [
+            "a VPC with one subnet",
+            aws({ network: { ...given, subnetIds: subnets.slice(0, 1) } }),
+            "aws.network.subnetIds: got a list; allowed: a list of 2 to 6 subnets of that VPC, each in another zone",
+        ],
+        [
+            "the same subnet twice",
+            aws({ network: { ...given, subnetIds: [subnets[0], subnets[0]] } }),
+            "aws.network.subnetIds: got subnet-0123456789abcdef0 more than once; allowed: each once",
+        ],
+        [
+            "something that is no subnet",
+            aws({ network: { ...given, subnetIds: ["vpc-0123456789abcdef0", subnets[0], subnets[1]] } }),
+            'aws.network.subnetIds[0]: got "vpc-0123456789abcdef0"; allowed: the id of a subnet, subnet-…',
+        ],
+        [
+            "a zone of another region",
+            aws({ network: { kind: "own", zones: ["eu-central-1a", "us-east-1b"] } }),
+            "aws.network.zones[1]: got us-east-1b; allowed: a zone of eu-central-1",
+        ],
+        [
+            "the same zone twice",
+            aws({ network: { kind: "own", zones: ["eu-central-1a", "eu-central-1a"] } }),
+            "aws.network.zones: got eu-central-1a more than once; allowed: each once",
+        ],
+        [
+            "a network that is too small",
+            aws({ network: { ...least.aws.network, cidr: "10.0.0.0/25" } }),
+            'aws.network.cidr: got "10.0.0.0/25"; allowed: an IPv4 network from /16 to /24',
+        ],
+        [
+            "a negative spot price",
+            aws({ spotMaxPrice: -1 }),
+            "aws.spotMaxPrice: got -1; allowed: a number, more than 0 and up to 100",
+        ],
+        [
+            "a spot price without spot",
+            aws({ spot: false, spotMaxPrice: 0.1 }),
+            "aws.spotMaxPrice: set, but spot is false",
+        ],
+        [
+            "an instance type for ARM",
+            aws({ instanceTypes: ["m7g.large"] }),
+            "aws.instanceTypes[0]: got m7g.large: m7g is arm64, and the machines' programs are x86-64; allowed: an x86-64 instance type such as t3.small",
+        ],
+        [
+            "no instance type",
+            aws({ instanceTypes: [] }),
+            "aws.instanceTypes: got an empty list; allowed: a list of x86-64 instance types such as t3.small",
+        ],
+        [
+            "an unknown type of the fixed machines",
+            aws({ fixedInstanceType: "zz.small" }),
+            "aws.fixedInstanceType: got zz.small: zz is no family of instance types; allowed: an x86-64 instance type such as t3.small",
+        ],
+        [
+            "scaling to less than the pool",
+            { ...aws({ targetTracking: { maxSize: 1 } }), pool: { size: 3 } },
+            "aws.targetTracking.maxSize: got 1; allowed: 3 or more, because pool.size is 3",
+        ],
+        [
+            "more gateways than a balancer has room for",
+            { ...aws({ targetTracking: { maxSize: 40 } }), loadBalancer: { slots: 20 } },
+            "loadBalancer.slots: got 20; allowed: 40 or more, because aws.targetTracking.maxSize is 40",
+        ],
+        [
+            "a baked image that is not named",
+            { ...least, image: { prebaked: true } },
+            "aws.imageId: not set, but image.prebaked is true; allowed: the id of the image that was made as docs/images.md says, ami-…",
+        ],
+        [
+            "a client network that is none",
+            aws({ clientCidrs: ["10.0.0.0"] }),
+            'aws.clientCidrs[0]: got "10.0.0.0"; allowed: an IPv4 network such as 203.0.113.0/24',
+        ],
+        [
+            "a single Consul server",
+            { ...least, discovery: { servers: 1 } },
+            "discovery.servers: got 1; allowed: 3 or 5, because not every target is local",
+        ],
+        [
+            "a container image",
+            {
+                ...least,
+                service: { install: { kind: "image", reference: "registry.example.org/server:1" }, argv: ["server"] },
+            },
+            "service.install.kind: got image, which target aws cannot run in this version; allowed: sample, archive or prebaked",
+        ],
+    ];
+    for (const [what, raw, message] of refused) {
+        it(`refuses ${what}`, () => assert.deepEqual(problems(raw), [`gateway:${message}`]));
+    }
+
+    it("warns of what is allowed and unwise", () => {
+        const { warnings } = parseConfig({
+            ...least,
+            aws: {
+                ...least.aws,
+                network: { kind: "own", zones: ["eu-central-1a", "eu-central-1b"] },
+                clientCidrs: ["0.0.0.0/0"],
+                internetFacing: true,
+                emulator: { api: "http://127.0.0.1:5000" },
+            },
+        });
+        assert.deepEqual(warnings, [
+            "gateway:aws.clientCidrs: 0.0.0.0/0 lets the whole internet call the gateway",
+            "gateway:aws.network: 2 zones for 3 Consul servers: without the zone that has most of them there is no majority",
+            "gateway:aws.emulator: set: nothing is made at AWS",
+        ]);
+        assert.deepEqual(parseConfig(least).warnings, [
+            "gateway:aws.clientCidrs: empty: nobody outside the deployment may call the gateway",
+        ]);
+    });
+
+    it("gives the balancers room for as many gateways as AutoScaling may make", () => {
+        assert.equal(parseConfig(aws({ targetTracking: { maxSize: 40 } })).config.balancerSlots, 80);
+    });
+
+    it("knows families of instance types", () => {
+        for (const type of ["t2.micro", "t3a.small", "m7i-flex.large", "c6in.xlarge", "r8a.large", "g4dn.xlarge"]) {
+            assert.equal(instanceTypeProblem(type), undefined, type);
+        }
+        for (const type of ["t4g.small", "a1.large", "im4gn.large", "g5g.xlarge", "x2gd.medium"]) {
+            assert.match(instanceTypeProblem(type) ?? "", /is arm64/, type);
+        }
+        for (const type of ["t9.small", "small", "T3.small"])
+            assert.match(instanceTypeProblem(type) ?? "", /no family/);
+        assert.match(instanceTypeProblem("mac2.metal") ?? "", /is mac/);
+    });
+});
