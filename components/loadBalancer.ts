@@ -1,12 +1,13 @@
 import * as pulumi from "@pulumi/pulumi";
+import { type AwsLoadBalancer, awsLoadBalancer } from "./aws/loadBalancer";
 import type { GatewayService } from "./config";
 import { localLoadBalancer } from "./local/loadBalancer";
 import type { ServiceDiscovery } from "./serviceDiscovery";
 import type { Target } from "./target";
 
 /** Arguments of {@link LoadBalancer}. */
-export interface LoadBalancerArgs {
-    readonly target: Target;
+export interface LoadBalancerArgs<T extends Target = Target> {
+    readonly target: T;
     readonly discovery: ServiceDiscovery;
     /** How many balancers; clients hold the addresses of all. */
     readonly balancers: number;
@@ -28,6 +29,8 @@ export interface LoadBalancerOutputs {
     readonly statusPages: pulumi.Output<string[]>;
     /** Escape hatch: the machines' own resources. */
     readonly machines: readonly pulumi.CustomResource[];
+    /** Escape hatch on target `aws`: what is in front of the machines. */
+    readonly aws?: AwsLoadBalancer;
 }
 
 /** The balancers: they send each call to a healthy gateway, and are no single point of failure themselves. */
@@ -35,13 +38,25 @@ export class LoadBalancer extends pulumi.ComponentResource implements LoadBalanc
     readonly endpoints: pulumi.Output<string[]>;
     readonly statusPages: pulumi.Output<string[]>;
     readonly machines: readonly pulumi.CustomResource[];
+    declare readonly aws?: AwsLoadBalancer;
 
     constructor(name: string, args: LoadBalancerArgs, opts?: pulumi.ComponentResourceOptions) {
         super("gateway:index:LoadBalancer", name, {}, opts);
-        const made = localLoadBalancer(name, args, this);
+        const made = implementation(name, args, this);
         this.endpoints = made.endpoints;
         this.statusPages = made.statusPages;
         this.machines = made.machines;
+        if (made.aws) this.aws = made.aws;
         this.registerOutputs({ endpoints: this.endpoints, statusPages: this.statusPages });
+    }
+}
+
+function implementation(name: string, args: LoadBalancerArgs, parent: pulumi.Resource): LoadBalancerOutputs {
+    const { target } = args;
+    switch (target.kind) {
+        case "local":
+            return localLoadBalancer(name, { ...args, target }, parent);
+        case "aws":
+            return awsLoadBalancer(name, { ...args, target }, parent);
     }
 }

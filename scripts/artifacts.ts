@@ -17,7 +17,7 @@ import {
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
-import { bundle, programs } from "../components/local/bundles";
+import { bundle, programs } from "../components/bundles";
 import { gatewayHome } from "../components/local/home";
 import type { Artifact, ArtifactManifest } from "../roles/render/cloudInit";
 import { writeAtomically } from "../supervisor/files";

@@ -9,14 +9,6 @@ export interface LocalAddresses {
     readonly gateway: (index: number) => string;
 }
 
-/** Names of the machines: those of their slots, and of their nodes in Consul, whose token policies go by the prefix. */
-export const machineName = {
-    discovery: (index: number) => `consul-${index}`,
-    balancer: (index: number) => `lb-${index}`,
-    replacer: "replacer",
-    gateway: (index: number) => `gw-${index}`,
-} as const;
-
 /** @param network a /24 inside 127.0.0.0/8, such as `127.90.0.0/24`. */
 export function localAddresses(network: string): LocalAddresses {
     const prefix = network.slice(0, network.lastIndexOf("."));

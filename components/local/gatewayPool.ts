@@ -1,25 +1,22 @@
 import * as pulumi from "@pulumi/pulumi";
 import { localPolicy, resolvePolicy } from "../../replacement/policy";
-import { consulAgent } from "../../roles/consulAgent";
-import { gateway } from "../../roles/gateway";
-import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import { type Binary, type Layout, mergeRoles } from "../../roles/role";
-import { versions } from "../../scripts/tools/manifest";
-import type { GatewayService } from "../config";
 import type { GatewayPoolArgs, GatewayPoolOutputs } from "../gatewayPool";
-import { machineName } from "./addresses";
-import { bundle } from "./bundles";
+import { machineName } from "../machineNames";
+import { gatewayRole } from "../roles";
+import type { LocalTarget } from "../target";
 import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
 import { localReplacer } from "./replacer";
 
 /** Gateways as machines of this computer, each in a slot of its own, and the loop that replaces dead ones. */
-export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pulumi.Resource): GatewayPoolOutputs {
+export function localGatewayPool(
+    name: string,
+    args: GatewayPoolArgs<LocalTarget>,
+    parent: pulumi.Resource,
+): GatewayPoolOutputs {
     const { service, discovery, balancers, target } = args;
     const { provider } = target;
-    const workload = workloadOf(service);
-    const drainBundle = bundle("drain");
 
     const gateways: LocalInstance[] = [];
     const endpoints: string[] = [];
@@ -27,38 +24,7 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
         const layout = processLayout(machineName.gateway(index), target.addresses.gateway(index));
         const endpoint = `${layout.address}:${service.port}`;
         const machine = discovery.cluster.apply((cluster) =>
-            renderProcess(
-                mergeRoles(
-                    "gateway",
-                    consulAgent(
-                        {
-                            cluster,
-                            agentToken: "gatewayAgentToken",
-                            registration: {
-                                name: service.name,
-                                port: service.port,
-                                healthUrl: healthUrl(layout),
-                                token: "gatewayAgentToken",
-                            },
-                        },
-                        layout,
-                    ),
-                    gatewayHealth({ service, haproxyVersion: versions.haproxy }, layout),
-                    gateway(
-                        {
-                            name: service.name,
-                            port: service.port,
-                            ...workload,
-                            environment: service.environment,
-                            stopTimeoutSeconds: service.stopTimeoutSeconds,
-                            drainBundle,
-                            token: "gatewayAgentToken",
-                        },
-                        layout,
-                    ),
-                ),
-                layout,
-            ),
+            renderProcess(gatewayRole({ cluster, service }, layout), layout),
         );
         endpoints.push(endpoint);
         gateways.push(
@@ -87,50 +53,4 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
         localReplacer(`${name}-replacer`, { target, discovery, balancers, service, policy }, parent, gateways);
     }
     return { endpoints: pulumi.output(endpoints), machines: gateways };
-}
-
-/** The command line of the server that the pool runs, and what it needs on the machine. */
-function workloadOf(service: GatewayService): {
-    argv: (layout: Layout) => readonly string[];
-    binaries: readonly Binary[];
-} {
-    const { install, healthCheck } = service;
-    switch (install.kind) {
-        case "sample": {
-            const thrift = healthCheck.kind === "thrift" ? healthCheck : undefined;
-            return {
-                argv: (layout) => [
-                    `${layout.bin}/node`,
-                    `${layout.bin}/gateway-sample.cjs`,
-                    `--host=${layout.address}`,
-                    `--port=${service.port}`,
-                    `--drain-seconds=${service.stopTimeoutSeconds - 1}`,
-                    ...(thrift?.framed ? ["--framed"] : []),
-                    ...(thrift?.service ? ["--multiplexed"] : []),
-                ],
-                binaries: [{ name: "gateway-sample.cjs", source: { kind: "bundle", ...bundle("gateway-sample") } }],
-            };
-        }
-        case "archive":
-            return {
-                argv: (layout) => {
-                    const [program = "", ...rest] = onMachine(service, layout);
-                    return [`${layout.bin}/${service.name}/${program}`, ...rest];
-                },
-                binaries: [
-                    { name: service.name, source: { kind: "archive", url: install.url, sha256: install.sha256 } },
-                ],
-            };
-        case "prebaked":
-            return { argv: (layout) => onMachine(service, layout), binaries: [] };
-        case "image":
-            throw new Error("a container image cannot run on target local");
-    }
-}
-
-/** The configured command line, with `{address}` and `{port}` standing for where the gateway has to listen. */
-function onMachine(service: GatewayService, layout: Layout): string[] {
-    return service.argv.map((word) =>
-        word.replaceAll("{address}", layout.address).replaceAll("{port}", String(service.port)),
-    );
 }

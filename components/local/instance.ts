@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { ProcessMachine } from "../../roles/render/process";
-import { moduleProvider } from "./dynamicProvider";
+import { moduleProvider } from "../dynamic/moduleProvider";
 import type { Gate } from "./gates";
 
 /** Type token of {@link LocalInstance}, as it stands in URNs. */

@@ -1,48 +1,27 @@
 import * as pulumi from "@pulumi/pulumi";
-import { consulAgent } from "../../roles/consulAgent";
 import { balancerStatusUrl } from "../../roles/loadBalancer/balancer";
-import { consulTemplateHaproxy } from "../../roles/loadBalancer/consulTemplateHaproxy";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import { mergeRoles } from "../../roles/role";
-import { versions } from "../../scripts/tools/manifest";
 import type { LoadBalancerArgs, LoadBalancerOutputs } from "../loadBalancer";
-import { machineName } from "./addresses";
-import { bundle } from "./bundles";
+import { machineName } from "../machineNames";
+import { balancerRole } from "../roles";
+import type { LocalTarget } from "../target";
 import { LocalInstance } from "./instance";
 
 /** Balancers as machines of this computer. */
-export function localLoadBalancer(name: string, args: LoadBalancerArgs, parent: pulumi.Resource): LoadBalancerOutputs {
-    const { discovery, service, target } = args;
+export function localLoadBalancer(
+    name: string,
+    args: LoadBalancerArgs<LocalTarget>,
+    parent: pulumi.Resource,
+): LoadBalancerOutputs {
+    const { discovery, service, target, port, slots, drainSeconds } = args;
     const { provider } = target;
     const layouts = [...Array(args.balancers).keys()].map((index) =>
         processLayout(machineName.balancer(index), target.addresses.balancer(index)),
     );
-    const reconcilerBundle = bundle("reconciler");
     const balancers: LocalInstance[] = [];
     for (const [index, layout] of layouts.entries()) {
         const machine = discovery.cluster.apply((cluster) =>
-            renderProcess(
-                mergeRoles(
-                    "balancer",
-                    consulAgent({ cluster, agentToken: "balancerAgentToken" }, layout),
-                    consulTemplateHaproxy(
-                        {
-                            service: service.name,
-                            datacenter: cluster.datacenter,
-                            port: args.port,
-                            healthCheck: service.healthCheck,
-                            slots: args.slots,
-                            maxConnections: service.maxConnections,
-                            drainSeconds: args.drainSeconds,
-                            reconcilerBundle,
-                            haproxyVersion: versions.haproxy,
-                            consulTemplateVersion: versions["consul-template"],
-                        },
-                        layout,
-                    ),
-                ),
-                layout,
-            ),
+            renderProcess(balancerRole({ cluster, service, port, slots, drainSeconds }, layout), layout),
         );
         balancers.push(
             new LocalInstance(
@@ -59,7 +38,7 @@ export function localLoadBalancer(name: string, args: LoadBalancerArgs, parent: 
         );
     }
     return {
-        endpoints: pulumi.output(layouts.map((layout) => `${layout.address}:${args.port}`)),
+        endpoints: pulumi.output(layouts.map((layout) => `${layout.address}:${port}`)),
         statusPages: pulumi.output(layouts.map(balancerStatusUrl)),
         machines: balancers,
     };

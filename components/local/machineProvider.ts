@@ -18,8 +18,8 @@ import {
     waitUntilReady,
 } from "../../supervisor/machine";
 import { type MachineRecord, readLiveRecord } from "../../supervisor/record";
+import { bundle } from "../bundles";
 import { archiveDirectory, fetchArchive } from "./archives";
-import { bundle } from "./bundles";
 import { type Gate, waitForQuorum, waitForRotation } from "./gates";
 import { type GatewayHome, gatewayHome } from "./home";
 

@@ -2,17 +2,17 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ReplacementPolicy } from "../../replacement/policy";
 import { processLayout, renderProcess } from "../../roles/render/process";
 import { replacer } from "../../roles/replacer";
+import { projectProgram } from "../bundles";
 import type { GatewayService } from "../config";
 import type { LoadBalancer } from "../loadBalancer";
+import { machineName } from "../machineNames";
 import type { ServiceDiscovery } from "../serviceDiscovery";
-import type { Target } from "../target";
-import { machineName } from "./addresses";
-import { projectProgram } from "./bundles";
+import type { LocalTarget } from "../target";
 import { LocalInstance } from "./instance";
 
 /** What the replacement loop of this computer needs to know. */
 export interface LocalReplacerArgs {
-    readonly target: Target;
+    readonly target: LocalTarget;
     readonly discovery: ServiceDiscovery;
     readonly balancers: LoadBalancer;
     readonly service: GatewayService;

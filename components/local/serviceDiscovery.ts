@@ -1,38 +1,33 @@
 import * as pulumi from "@pulumi/pulumi";
 import { consulPorts } from "../../roles/consul";
-import { consulServer } from "../../roles/consulServer";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import { versions } from "../../scripts/tools/manifest";
+import { Credentials } from "../credentials/credentials";
+import { machineName } from "../machineNames";
+import { consulApiAt, consulCluster, discoveryRole } from "../roles";
 import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
-import { machineName } from "./addresses";
-import { bundle } from "./bundles";
-import { LocalCredentials } from "./credentials";
+import type { LocalTarget } from "../target";
 import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
 
 /** Consul servers as machines of this computer. */
 export function localServiceDiscovery(
     name: string,
-    args: ServiceDiscoveryArgs,
+    args: ServiceDiscoveryArgs<LocalTarget>,
     parent: pulumi.Resource,
 ): ServiceDiscoveryOutputs {
     const { provider } = args.target;
     const indices = [...Array(args.servers).keys()];
     const addresses = indices.map(args.target.addresses.discovery);
-    const credentials = new LocalCredentials(
+    const { datacenter, gatewayService } = args;
+    const credentials = new Credentials(
         `${name}-credentials`,
-        { datacenter: args.datacenter, servers: addresses },
+        { datacenter, servers: addresses },
         { parent, provider },
     );
-    const cluster = credentials.caCertificate.apply((caCertificate) => ({
-        datacenter: args.datacenter,
-        join: addresses,
-        servers: args.servers,
-        caCertificate,
-        version: versions.consul,
-    }));
+    const cluster = credentials.caCertificate.apply((caCertificate) =>
+        consulCluster({ datacenter, join: addresses, servers: args.servers, caCertificate }),
+    );
 
-    const aclBundle = bundle("consul-acl");
     const quorum: Gate = { kind: "quorum", servers: addresses.map((address) => `${address}:${consulPorts.http}`) };
     const servers: LocalInstance[] = [];
     for (const index of indices) {
@@ -40,13 +35,7 @@ export function localServiceDiscovery(
         const machine = pulumi
             .all([cluster, credentials.serverCertificate])
             .apply(([known, certificate]) =>
-                renderProcess(
-                    consulServer(
-                        { cluster: known, certificate, gatewayService: args.gatewayService, aclBundle },
-                        layout,
-                    ),
-                    layout,
-                ),
+                renderProcess(discoveryRole({ cluster: known, certificate, gatewayService }, layout), layout),
             );
         // There is a leader only once all of them are up, so just the last one waits for it, and for the tokens.
         const last = index === args.servers - 1;
@@ -67,7 +56,7 @@ export function localServiceDiscovery(
     }
     return {
         cluster,
-        api: pulumi.output(addresses.map((address) => `${address}:${consulPorts.https}`)),
+        api: pulumi.output(addresses.map(consulApiAt)),
         ui: pulumi.output(`http://${addresses[0]}:${consulPorts.http}/ui`),
         secrets: credentials.secrets,
         machines: servers,

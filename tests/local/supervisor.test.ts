@@ -104,7 +104,7 @@ describe("the supervisor", function () {
         root = mkdtempSync(join(tmpdir(), "gateway-supervisor-"));
         process.env.GATEWAY_HOME = root;
         // Required once GATEWAY_HOME is set, for clarity; the folder is looked up at each call.
-        const { bundle } = require("../../components/local/bundles") as typeof import("../../components/local/bundles");
+        const { bundle } = require("../../components/bundles") as typeof import("../../components/bundles");
         home = {
             machines: join(root, "machines"),
             supervisor: join(root, "bundles", bundle("supervisor").file),

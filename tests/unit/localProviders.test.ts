@@ -1,6 +1,6 @@
 import * as assert from "node:assert/strict";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import * as credentials from "../../components/local/credentialsProvider";
+import * as credentials from "../../components/credentials/credentialsProvider";
 import * as machines from "../../components/local/machineProvider";
 import { tokenSecrets } from "../../roles/consulAcl";
 import { processLayout, renderProcess } from "../../roles/render/process";

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import { awsAnswer, awsOutputs } from "./awsMocks";
 
 /** A resource as the engine would be told of it. */
 export interface Registration {
@@ -10,6 +11,8 @@ export interface Registration {
     readonly name: string;
     /** Name of its parent; undefined at the top. */
     readonly parent: string | undefined;
+    /** The types of its ancestors and its own, as they stand in its URN: `gateway:index:GatewayPool$aws:…:Group`. */
+    readonly typeChain: string;
     /** Its inputs with secrets taken out of their wraps; what is unknown in a preview is {@link UNKNOWN}. */
     readonly inputs: Readonly<Record<string, unknown>>;
     /** Names of the inputs that are marked secret. */
@@ -18,6 +21,7 @@ export interface Registration {
     readonly dependencies: readonly string[];
     readonly additionalSecretOutputs: readonly string[];
     readonly deleteBeforeReplace: boolean;
+    readonly ignoreChanges: readonly string[];
     /** Name of the provider resource that it was given, if it was. */
     readonly provider: string | undefined;
 }
@@ -83,6 +87,7 @@ interface RegisterRequest {
     getDependenciesList(): string[];
     getAdditionalsecretoutputsList(): string[];
     getDeletebeforereplace(): boolean;
+    getIgnorechangesList(): string[];
     getProvider(): string;
 }
 
@@ -100,6 +105,11 @@ function unwrap(value: unknown): { value: unknown; secret: boolean } {
 
 const nameOfUrn = (urn: string) => (urn === "" ? undefined : urn.split("::").at(-1));
 
+function typeChain(parent: string, type: string): string {
+    const [, , ancestors = ""] = parent.split("::");
+    return ancestors === "" || ancestors === "pulumi:pulumi:Stack" ? type : `${ancestors}$${type}`;
+}
+
 function record(request: RegisterRequest): Registration {
     // The serialised provider is the SDK's affair, and the same for all; that there is one is tested apart.
     const inputs = Object.entries(request.getObject().toJavaScript()).map(
@@ -109,18 +119,21 @@ function record(request: RegisterRequest): Registration {
         type: request.getType(),
         name: request.getName(),
         parent: nameOfUrn(request.getParent()),
+        typeChain: typeChain(request.getParent(), request.getType()),
         inputs: Object.fromEntries(inputs.map(([key, input]) => [key, input.value])),
         secretInputs: inputs.filter(([, input]) => input.secret).map(([key]) => key),
         dependencies: [...new Set(request.getDependenciesList().map((urn) => nameOfUrn(urn) ?? ""))].sort(),
         additionalSecretOutputs: request.getAdditionalsecretoutputsList(),
         deleteBeforeReplace: request.getDeletebeforereplace(),
+        ignoreChanges: request.getIgnorechangesList(),
         provider: request.getProvider() === "" ? undefined : request.getProvider().split("::").slice(-2)[0],
     };
 }
 
-function outputsOf({ type, inputs }: pulumi.runtime.MockResourceArgs): Record<string, unknown> {
+function outputsOf({ type, name, inputs }: pulumi.runtime.MockResourceArgs): Record<string, unknown> {
     const { __provider, ...given } = inputs as Record<string, unknown>;
     if (type === "consul:index/aclToken:AclToken") return { ...given, accessorId: "accessor of the operators' token" };
+    if (type.startsWith("aws:")) return awsOutputs(type, name, given);
     if (type !== credentialsType) return given;
     return {
         ...given,
@@ -147,7 +160,7 @@ export async function run<T>(
         {
             newResource: (args) =>
                 preview === "new" ? { id: undefined, state: {} } : { id: `${args.name}-id`, state: outputsOf(args) },
-            call: ({ inputs }) => inputs,
+            call: ({ token, inputs }) => ({ ...inputs, ...awsAnswer(token, inputs) }),
         },
         "gateway",
         "test",

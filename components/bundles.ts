@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
-import { writeAtomically } from "../../supervisor/files";
-import { gatewayHome } from "./home";
+import { writeAtomically } from "../supervisor/files";
+import { gatewayHome } from "./local/home";
 
 /** One of the project's programs as one file that Node runs with nothing else installed. */
 export interface Bundle {

@@ -1,6 +1,6 @@
 /**
- * Makes the certificates, tokens and keys of a deployment on this computer. Runs in the dynamic provider's process;
- * see `machineProvider.ts`.
+ * Makes the certificates, tokens and keys of a deployment. Runs in the dynamic provider's process; see
+ * `../dynamic/moduleProvider.ts`.
  */
 import "reflect-metadata";
 import { randomBytes, randomUUID, webcrypto } from "node:crypto";
@@ -24,7 +24,7 @@ export interface CredentialsOutputs extends CredentialsInputs {
 }
 
 const DAY = 24 * 60 * 60 * 1000;
-/** A deployment on a laptop never outlives its authority; changing that would take two authorities at a time. */
+/** No deployment outlives its authority; changing that would take two authorities at a time. */
 const AUTHORITY_LIFETIME = 3650 * DAY;
 const CERTIFICATE_LIFETIME = 825 * DAY;
 const RENEW_BEFORE = 30 * DAY;

@@ -1,9 +1,15 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { CredentialsInputs } from "./credentialsProvider";
-import { moduleProvider } from "./dynamicProvider";
+import { moduleProvider } from "../dynamic/moduleProvider";
 
-/** The certificates, tokens and keys of a deployment on this computer. They live in the stack's state, as secrets. */
-export class LocalCredentials extends pulumi.dynamic.Resource {
+/** Arguments of {@link Credentials}. */
+export interface CredentialsArgs {
+    readonly datacenter: string;
+    /** Addresses of the Consul servers, which their certificate names. */
+    readonly servers: pulumi.Input<pulumi.Input<string>[]>;
+}
+
+/** The certificates, tokens and keys of a deployment. They live in the stack's state, as secrets. */
+export class Credentials extends pulumi.dynamic.Resource {
     /** The authority's certificate, PEM. */
     declare readonly caCertificate: pulumi.Output<string>;
     /** The Consul servers' certificate, PEM. */
@@ -11,9 +17,9 @@ export class LocalCredentials extends pulumi.dynamic.Resource {
     /** Every secret by name. Secret. */
     declare readonly secrets: pulumi.Output<Record<string, string>>;
 
-    constructor(name: string, args: CredentialsInputs, opts: pulumi.CustomResourceOptions) {
+    constructor(name: string, args: CredentialsArgs, opts: pulumi.CustomResourceOptions) {
         super(
-            moduleProvider("./components/local/credentialsProvider.ts"),
+            moduleProvider("./components/credentials/credentialsProvider.ts"),
             name,
             {
                 ...args,

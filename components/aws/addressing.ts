@@ -1,0 +1,102 @@
+/** The arithmetic of subnets and of fixed addresses: pure, IPv4. */
+
+/** An IPv4 network. */
+export interface Network4 {
+    /** Its first address, as a number. */
+    readonly base: number;
+    /** Length of the prefix, 0 to 32. */
+    readonly prefix: number;
+}
+
+/**
+ * Reads a network such as `10.20.0.0/16`. Bits behind the prefix are cleared, as AWS does.
+ *
+ * @throws Error when it is none.
+ */
+export function parseNetwork(text: string): Network4 {
+    const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(text);
+    const numbers = (match ?? []).slice(1).map(Number);
+    const [prefix = 33] = numbers.slice(4);
+    if (numbers.length !== 5 || numbers.slice(0, 4).some((octet) => octet > 255) || prefix > 32) {
+        throw new Error(`${text} is no IPv4 network`);
+    }
+    const address = numbers.slice(0, 4).reduce((sum, octet) => sum * 256 + octet, 0);
+    const size = 2 ** (32 - prefix);
+    return { base: Math.floor(address / size) * size, prefix };
+}
+
+function formatAddress(address: number): string {
+    return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
+}
+
+/**
+ * The `index`th subnet of a network.
+ *
+ * @param bits how many bits longer its prefix is.
+ * @throws RangeError when there are not as many.
+ */
+export function subnet(network: string, bits: number, index: number): string {
+    const { base, prefix } = parseNetwork(network);
+    const longer = prefix + bits;
+    if (longer > 32 || index < 0 || index >= 2 ** bits) {
+        throw new RangeError(`${network} has no subnet ${index} of ${bits} more bits`);
+    }
+    return `${formatAddress(base + index * 2 ** (32 - longer))}/${longer}`;
+}
+
+/**
+ * The `index`th address of a network.
+ *
+ * @throws RangeError when AWS keeps it for itself (the first four and the last), or the network is too small.
+ */
+export function host(network: string, index: number): string {
+    const { base, prefix } = parseNetwork(network);
+    if (index < RESERVED || index >= 2 ** (32 - prefix) - 1) {
+        throw new RangeError(`${network} has no address ${index} for a machine`);
+    }
+    return formatAddress(base + index);
+}
+
+/** The first addresses of each subnet that AWS keeps: network, router, DNS and one for later. */
+export const RESERVED = 4;
+
+/** A sixteenth of the VPC for each subnet; with the smallest VPC, /24, that is AWS's smallest subnet, /28. */
+const SUBNET_BITS = 4;
+
+/**
+ * Subnets of an own VPC for some zones: of the gateways, and of the machines with fixed addresses. Two for each zone,
+ * because AutoScaling takes any free address of its own: also one that a fixed machine has let go while it is replaced.
+ *
+ * A zone's subnets stay the same when zones are added behind it.
+ */
+export function ownSubnets(vpc: string, zones: readonly string[]): { zone: string; pool: string; fixed: string }[] {
+    return zones.map((zone, index) => ({
+        zone,
+        pool: subnet(vpc, SUBNET_BITS, index),
+        fixed: subnet(vpc, SUBNET_BITS, 2 ** (SUBNET_BITS - 1) + index),
+    }));
+}
+
+/** Most machines of one kind in one subnet: 5 over 2 zones, for both Consul servers and balancers. */
+const PER_KIND = 3;
+
+/** Where a machine with a fixed address is. */
+export interface Place {
+    /** Which of the zones. */
+    readonly zone: number;
+    /** Which address of the zone's subnet. */
+    readonly host: number;
+}
+
+/**
+ * Where the `index`th machine of a kind is: one zone after the other.
+ *
+ * @param firstHost the first address that may be used.
+ */
+export function place(kind: "discovery" | "balancer", index: number, zones: number, firstHost: number): Place {
+    const kinds = ["discovery", "balancer"] as const;
+    return {
+        zone: index % zones,
+        host: firstHost + kinds.indexOf(kind) * PER_KIND + Math.floor(index / zones),
+    };
+}

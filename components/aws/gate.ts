@@ -1,0 +1,16 @@
+import * as pulumi from "@pulumi/pulumi";
+import { moduleProvider } from "../dynamic/moduleProvider";
+import type { GateInputs } from "./gateProvider";
+
+/** What has to hold before a deployment goes on, see {@link GateInputs}, with outputs where values are. */
+export type AwsGateArgs = { readonly [key in keyof GateInputs]: pulumi.Input<GateInputs[key]> };
+
+/**
+ * Waits until AWS's own checks find machines well. AWS's provider counts an instance as made once it runs, which says
+ * nothing of what runs on it: a second Consul server or balancer must not be replaced by then.
+ */
+export class AwsGate extends pulumi.dynamic.Resource {
+    constructor(name: string, args: AwsGateArgs, opts: pulumi.CustomResourceOptions) {
+        super(moduleProvider("./components/aws/gateProvider.ts"), name, { ...args }, opts, "gateway", "AwsGate");
+    }
+}

@@ -1,0 +1,86 @@
+import * as aws from "@pulumi/aws";
+import * as pulumi from "@pulumi/pulumi";
+import type { SecretParameters } from "./secrets";
+
+/** A statement of a policy that allows something. */
+export interface Allow {
+    readonly Action: readonly string[];
+    readonly Resource: pulumi.Input<pulumi.Input<string>[] | string>;
+    readonly Condition?: Readonly<Record<string, Readonly<Record<string, pulumi.Input<string | string[]>>>>>;
+}
+
+/** What the machines of one kind may do at AWS. */
+export interface MachineRights {
+    /** Names of the secrets that they read. */
+    readonly secrets: readonly string[];
+    readonly parameters: SecretParameters;
+    /** The KMS key of those; undefined: AWS's own, whose policy lets everyone decrypt who may read the parameter. */
+    readonly kmsKeyArn: string | undefined;
+    readonly region: string;
+    /** Besides reading their secrets and finding the Consul servers. */
+    readonly more?: readonly Allow[];
+}
+
+/** The identity of the machines of one kind. */
+export interface MachineIdentity {
+    readonly profile: aws.iam.InstanceProfile;
+    readonly role: aws.iam.Role;
+    /** Without it a machine cannot read its secrets. */
+    readonly policy: aws.iam.RolePolicy;
+}
+
+/** Makes the role that machines of one kind have, which allows what they need and nothing else. */
+export function machineIdentity(
+    name: string,
+    rights: MachineRights,
+    options: pulumi.CustomResourceOptions,
+): MachineIdentity {
+    const role = new aws.iam.Role(
+        `${name}-role`,
+        {
+            description: "Machines of the API gateway's deployment",
+            assumeRolePolicy: JSON.stringify({
+                Version: "2012-10-17",
+                Statement: [{ Effect: "Allow", Principal: { Service: "ec2.amazonaws.com" }, Action: "sts:AssumeRole" }],
+            }),
+        },
+        options,
+    );
+    const policy = new aws.iam.RolePolicy(
+        `${name}-policy`,
+        {
+            role: role.id,
+            policy: pulumi.jsonStringify({
+                Version: "2012-10-17",
+                Statement: statements(rights).map((allow) => ({ Effect: "Allow", ...allow })),
+            }),
+        },
+        options,
+    );
+    const profile = new aws.iam.InstanceProfile(`${name}-profile`, { role: role.name }, options);
+    return { profile, role, policy };
+}
+
+function statements({ secrets, parameters, kmsKeyArn, region, more = [] }: MachineRights): Allow[] {
+    const arns = secrets.map((secret) => (parameters[secret] as aws.ssm.Parameter).arn);
+    return [
+        { Action: ["ssm:GetParameters"], Resource: arns },
+        ...(kmsKeyArn
+            ? [
+                  {
+                      Action: ["kms:Decrypt"],
+                      Resource: kmsKeyArn,
+                      Condition: {
+                          StringEquals: {
+                              "kms:ViaService": `ssm.${region}.amazonaws.com`,
+                              "kms:EncryptionContext:PARAMETER_ARN": arns as unknown as string[],
+                          },
+                      },
+                  },
+              ]
+            : []),
+        // By which Consul's agents find the servers. It knows no smaller resource than all instances.
+        { Action: ["ec2:DescribeInstances"], Resource: "*" },
+        ...more,
+    ];
+}

@@ -1,0 +1,28 @@
+import * as aws from "@pulumi/aws";
+import type { AwsConfig } from "../config";
+import { commonTags } from "./naming";
+
+/** The services that the program uses, as the provider's `endpoints` names them. */
+const SERVICES = ["autoscaling", "ec2", "elbv2", "iam", "ssm", "sts"] as const;
+
+/** Credentials for an emulator, which takes any. */
+export const emulatorCredentials = { accessKey: "test", secretKey: "test" } as const;
+
+/**
+ * The provider of AWS's resources: the region is the configuration's, whatever the environment says; the credentials are
+ * what AWS's own tools would use (environment, profile, single sign-on, instance's role).
+ */
+export function awsProvider(name: string, { region = "", emulator }: AwsConfig): aws.Provider {
+    return new aws.Provider(name, {
+        region: region as aws.Region,
+        defaultTags: { tags: commonTags() },
+        ...(emulator
+            ? {
+                  ...emulatorCredentials,
+                  skipCredentialsValidation: true,
+                  skipMetadataApiCheck: true,
+                  endpoints: [Object.fromEntries(SERVICES.map((service) => [service, emulator.api]))],
+              }
+            : {}),
+    });
+}

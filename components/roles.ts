@@ -1,0 +1,158 @@
+/** What runs on the three kinds of machines: their roles, put together from the configuration; the same on every target. */
+import { type ConsulCluster, consulPorts } from "../roles/consul";
+import { consulAgent } from "../roles/consulAgent";
+import { consulServer } from "../roles/consulServer";
+import { gateway } from "../roles/gateway";
+import { gatewayHealth, healthUrl } from "../roles/gatewayHealth";
+import { consulTemplateHaproxy } from "../roles/loadBalancer/consulTemplateHaproxy";
+import { type Binary, type Layout, mergeRoles, type Role } from "../roles/role";
+import { versions } from "../scripts/tools/manifest";
+import { bundle } from "./bundles";
+import type { GatewayService } from "./config";
+
+/** A Consul server. */
+export function discoveryRole(
+    args: {
+        readonly cluster: ConsulCluster;
+        /** The servers' certificate, PEM. */
+        readonly certificate: string;
+        /** The name under which gateways are registered. */
+        readonly gatewayService: string;
+    },
+    layout: Layout,
+): Role {
+    return consulServer({ ...args, aclBundle: bundle("consul-acl") }, layout);
+}
+
+/** A balancer: the load balancing stack, and the Consul agent that it asks. */
+export function balancerRole(
+    args: {
+        readonly cluster: ConsulCluster;
+        readonly service: GatewayService;
+        /** The port that clients call. */
+        readonly port: number;
+        /** Largest number of gateways. */
+        readonly slots: number;
+        /** Longest time that a gateway which left may keep its connections, seconds. */
+        readonly drainSeconds: number;
+    },
+    layout: Layout,
+): Role {
+    const { cluster, service, port, slots, drainSeconds } = args;
+    return mergeRoles(
+        "balancer",
+        consulAgent({ cluster, agentToken: "balancerAgentToken" }, layout),
+        consulTemplateHaproxy(
+            {
+                service: service.name,
+                datacenter: cluster.datacenter,
+                port,
+                healthCheck: service.healthCheck,
+                slots,
+                maxConnections: service.maxConnections,
+                drainSeconds,
+                reconcilerBundle: bundle("reconciler"),
+                haproxyVersion: versions.haproxy,
+                consulTemplateVersion: versions["consul-template"],
+            },
+            layout,
+        ),
+    );
+}
+
+/** A gateway: the configured server, its health endpoint, and the Consul agent that registers it. */
+export function gatewayRole(
+    args: { readonly cluster: ConsulCluster; readonly service: GatewayService },
+    layout: Layout,
+): Role {
+    const { cluster, service } = args;
+    return mergeRoles(
+        "gateway",
+        consulAgent(
+            {
+                cluster,
+                agentToken: "gatewayAgentToken",
+                registration: {
+                    name: service.name,
+                    port: service.port,
+                    healthUrl: healthUrl(layout),
+                    token: "gatewayAgentToken",
+                },
+            },
+            layout,
+        ),
+        gatewayHealth({ service, haproxyVersion: versions.haproxy }, layout),
+        gateway(
+            {
+                name: service.name,
+                port: service.port,
+                ...workloadOf(service),
+                environment: service.environment,
+                stopTimeoutSeconds: service.stopTimeoutSeconds,
+                drainBundle: bundle("drain"),
+                token: "gatewayAgentToken",
+            },
+            layout,
+        ),
+    );
+}
+
+/** What an agent has to know to join the servers at some places. */
+export function consulCluster(args: {
+    readonly datacenter: string;
+    /** Where the servers are: addresses or, on a cloud, auto-join expressions. */
+    readonly join: readonly string[];
+    readonly servers: number;
+    readonly caCertificate: string;
+}): ConsulCluster {
+    return { ...args, version: versions.consul };
+}
+
+/** A Consul server's HTTPS API, `host:port`. */
+export const consulApiAt = (address: string): string => `${address}:${consulPorts.https}`;
+
+/** The command line of the server that the pool runs, and what it needs on the machine. */
+function workloadOf(service: GatewayService): {
+    argv: (layout: Layout) => readonly string[];
+    binaries: readonly Binary[];
+} {
+    const { install, healthCheck } = service;
+    switch (install.kind) {
+        case "sample": {
+            const thrift = healthCheck.kind === "thrift" ? healthCheck : undefined;
+            return {
+                argv: (layout) => [
+                    `${layout.bin}/node`,
+                    `${layout.bin}/gateway-sample.cjs`,
+                    `--host=${layout.address}`,
+                    `--port=${service.port}`,
+                    `--drain-seconds=${service.stopTimeoutSeconds - 1}`,
+                    ...(thrift?.framed ? ["--framed"] : []),
+                    ...(thrift?.service ? ["--multiplexed"] : []),
+                ],
+                binaries: [{ name: "gateway-sample.cjs", source: { kind: "bundle", ...bundle("gateway-sample") } }],
+            };
+        }
+        case "archive":
+            return {
+                argv: (layout) => {
+                    const [program = "", ...rest] = onMachine(service, layout);
+                    return [`${layout.bin}/${service.name}/${program}`, ...rest];
+                },
+                binaries: [
+                    { name: service.name, source: { kind: "archive", url: install.url, sha256: install.sha256 } },
+                ],
+            };
+        case "prebaked":
+            return { argv: (layout) => onMachine(service, layout), binaries: [] };
+        case "image":
+            throw new Error("a container image cannot be run in this version");
+    }
+}
+
+/** The configured command line, with `{address}` and `{port}` standing for where the gateway has to listen. */
+function onMachine(service: GatewayService, layout: Layout): string[] {
+    return service.argv.map((word) =>
+        word.replaceAll("{address}", layout.address).replaceAll("{port}", String(service.port)),
+    );
+}
