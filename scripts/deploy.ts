@@ -42,7 +42,7 @@ export async function open(stackName: string, options: Pick<RunOptions, "say" | 
 /** Brings a stack to what its configuration says, after looking at what really runs. */
 export async function deploy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
     return engine(own, options, async (onEvent) => {
-        await clearPendingOperations(stack, options.signal);
+        await clearPendingOperations(stack, options);
         const up = async (refresh: boolean, listener = onEvent) => {
             const result = await stack.up({ refresh, onEvent: listener, signal: options.signal, ...quietUpdate });
             return result.summary.resourceChanges ?? {};
@@ -78,7 +78,7 @@ export async function preview({ stack, program: own }: OpenStack, options: RunOp
 /** Removes everything that a stack deployed, and the stack. */
 export async function destroy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
     return engine(own, options, async (onEvent) => {
-        await clearPendingOperations(stack, options.signal);
+        await clearPendingOperations(stack, options);
         const result = await stack.destroy({ onEvent, signal: options.signal, ...quietUpdate });
         return result.summary.resourceChanges ?? {};
     });
@@ -88,10 +88,21 @@ const quiet = { color: "never", suppressProgress: true } as const;
 /** Besides, the history that is read after a run is read without its secrets, for which the CLI would write the salt. */
 const quietUpdate = { ...quiet, showSecrets: false } as const;
 
-/** Operations that a killed run began are forgotten: making a machine is idempotent, so the next run simply repeats them. */
-async function clearPendingOperations(stack: automation.Stack, signal: AbortSignal): Promise<void> {
-    const { deployment } = (await stack.exportStack()) as { deployment?: { pending_operations?: unknown[] } };
-    if (!deployment?.pending_operations?.length) return;
+/**
+ * Operations that a killed run began are forgotten: making a machine of this computer is idempotent, so the next run simply
+ * repeats them. A cloud may have made what the killed run did not hear of; that is said.
+ */
+async function clearPendingOperations(stack: automation.Stack, { signal, say }: RunOptions): Promise<void> {
+    const { deployment } = (await stack.exportStack()) as {
+        deployment?: { pending_operations?: { type: string; resource: { urn: string } }[] };
+    };
+    const pending = deployment?.pending_operations ?? [];
+    if (pending.length === 0) return;
+    for (const { type, resource } of pending) {
+        if (type === "creating" && !resource.urn.includes("dynamic/gateway:")) {
+            say(`a run was killed while it made ${nameOf(resource.urn)}: it may exist, unknown to the stack's state`);
+        }
+    }
     await stack.refresh({ clearPendingCreates: true, signal, ...quietUpdate }).catch(async () => {
         signal.throwIfAborted();
         await refreshMachines(stack, signal, { clearPendingCreates: true });
@@ -132,8 +143,25 @@ async function engine(
     }
 }
 
-function failed(error: Error, errors: readonly string[]): Error {
-    return errors.length > 0 ? new UserError([...new Set(errors)].join("\n")) : error;
+/** What a provider says when it finds nobody to work as, in many words and once for each resource. */
+const NO_CREDENTIALS = /No valid credential sources found|security token included in the request is (invalid|expired)/;
+
+/** One message of all that went wrong, without the stacks of programs that are not ours to read. */
+export function failed(error: Error, errors: readonly string[]): Error {
+    if (errors.length === 0) return error;
+    if (errors.some((each) => NO_CREDENTIALS.test(each))) {
+        return new UserError(
+            "AWS knows nobody by the credentials that are found here: sign in as for AWS's own tools " +
+                '(AWS_PROFILE, "aws sso login"), until "aws sts get-caller-identity" answers',
+        );
+    }
+    const told = errors.map((each) =>
+        each
+            .replace(/^\s+at .*$/gm, "")
+            .replace(/\n{2,}/g, "\n")
+            .trim(),
+    );
+    return new UserError([...new Set(told)].join("\n"));
 }
 
 const WORDS: Readonly<Record<string, readonly [string, string]>> = {
@@ -169,8 +197,9 @@ function nameOf(urn: string): string {
     return urn.split("::").at(-1) ?? urn;
 }
 
+/** What takes long, or is a machine: worth a line of its own. */
 function isMachine(urn: string): boolean {
-    return urn.includes("gateway:Instance::");
+    return /(gateway:Instance|gateway:AwsGate|instance:Instance|group:Group|loadBalancer:LoadBalancer)::/.test(urn);
 }
 
 /** Changes in words: "2 created, 11 unchanged". */
