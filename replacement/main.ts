@@ -39,7 +39,7 @@ async function engineOf(settings: Settings, onOutput?: (text: string) => void): 
     const { openStack } = require("../scripts/engine") as EngineModule;
     const { typeSuffix, namePrefix } = settings.slots;
     const slotOf = machineSlots(typeSuffix, (name) => name.startsWith(namePrefix));
-    return automationEngine(await openStack(settings.stack, { asDeployed: true }), slotOf, onOutput);
+    return automationEngine(await openStack(settings.stack, { asDeployed: true }), slotOf, onOutput ? { onOutput } : {});
 }
 
 function observersOf(settings: Settings, engine: Engine, store: Store): Observe {

@@ -37,7 +37,9 @@ function setUp(rounds: number, changes: Partial<LoopParts> & { world?: (round: n
         policy: localPolicy,
         clock: {
             now: () => NOW + round,
-            sleep: async () => {
+            sleep: async (seconds, signal) => {
+                // The deadline of a replacement, which none of these exceeds.
+                if (seconds === localPolicy.stuckSeconds) return aborted(signal);
                 if (++round >= rounds) stop.abort();
             },
         },
@@ -47,6 +49,10 @@ function setUp(rounds: number, changes: Partial<LoopParts> & { world?: (round: n
     const entries = <K extends JournalEntry["kind"]>(kind: K) =>
         journal.entries.filter((entry): entry is Extract<JournalEntry, { kind: K }> => entry.kind === kind);
     return { parts, store, stop, entries, journal, fresh, replaced: () => replaced };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 describe("replacement loop", () => {

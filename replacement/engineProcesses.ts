@@ -1,0 +1,66 @@
+/**
+ * The processes of the engine's runs: the CLI, its plugins, and what they start. Each bears a mark in its environment,
+ * which its children inherit, so that they are found even after the daemon that started them has died.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** The environment variable that is the mark: `STACK@DAEMON`. */
+export const engineMark = "GATEWAY_ENGINE_RUN";
+
+/** A process of an engine's run. */
+export interface EngineProcess {
+    readonly pid: number;
+    /** Who started the run: the second half of the mark. */
+    readonly daemon: string;
+}
+
+/** A mark's value. */
+export function markOf(stack: string, daemon: string): string {
+    return `${stack}@${daemon}`;
+}
+
+/** The processes that run for a stack on this machine, as far as this user may see them. */
+export function engineProcesses(stack: string, proc = "/proc"): EngineProcess[] {
+    const prefix = `${engineMark}=${stack}@`;
+    return readdirSync(proc)
+        .filter((entry) => /^\d+$/.test(entry))
+        .flatMap((entry) => {
+            try {
+                const mark = readFileSync(`${proc}/${entry}/environ`, "utf8")
+                    .split("\0")
+                    .find((variable) => variable.startsWith(prefix));
+                return mark === undefined ? [] : [{ pid: Number(entry), daemon: mark.slice(prefix.length) }];
+            } catch {
+                // Ended meanwhile, a kernel thread, or another user's.
+                return [];
+            }
+        });
+}
+
+/** How long the kernel may take to end a process that was killed, in milliseconds. */
+const DEADLINE = 5_000;
+
+/**
+ * Kills the processes that `chosen` picks, and those that they start meanwhile, until none is left.
+ *
+ * @throws Error when some do not end, such as those that wait for a disk.
+ */
+export async function killEngine(stack: string, chosen: (found: EngineProcess) => boolean): Promise<void> {
+    const deadline = Date.now() + DEADLINE;
+    for (;;) {
+        const left = engineProcesses(stack).filter(chosen);
+        if (left.length === 0) return;
+        if (Date.now() > deadline) {
+            throw new Error(`processes of the engine cannot be killed: ${left.map(({ pid }) => pid).join(", ")}`);
+        }
+        for (const { pid } of left) {
+            try {
+                process.kill(pid, "SIGKILL");
+            } catch (error) {
+                if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+            }
+        }
+        await delay(20);
+    }
+}
