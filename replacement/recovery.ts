@@ -63,8 +63,11 @@ export interface RecoveryPlan {
     readonly sightings: Readonly<Record<string, number>>;
 }
 
-/** A lock of the loop's own predecessor on another machine counts as dead after this time: it has stopped itself long since. */
-const PREDECESSOR_SECONDS = 120;
+/**
+ * A lock of the loop's own predecessor on another machine counts as dead when it was seen for the longest time that a
+ * replacement may take, and this much more: by then its daemon has stopped itself, or its machine is gone.
+ */
+const PREDECESSOR_SECONDS = 60;
 
 /**
  * Plans. What is deleted was seen at least twice, so far apart as the policy says, and is not of a later epoch than
@@ -88,7 +91,7 @@ export function planRecovery(
         const reason = `an engine runs whose daemon is dead: ${pids}`;
         return { steps: [{ kind: "killEngine", reason }], unsettled: reason, sightings: {} };
     }
-    const locked = planLocks(found, memory, now.epoch, seenFor);
+    const locked = planLocks(found, memory, now.epoch, seenFor, policy);
     const pending = planPending(found, seenFor, policy);
     const adopted = new Set(pending.steps.flatMap((step) => (step.kind === "adopt" ? [step.serverId] : [])));
     const surplus = planServers(found, memory, now.epoch, adopted, seenFor, policy);
@@ -115,6 +118,7 @@ function planLocks(
     { inFlight }: Memory,
     epoch: number,
     seenFor: (what: string) => number,
+    policy: ReplacementPolicy,
 ): Part {
     const steps: Step[] = [];
     const reasons: string[] = [];
@@ -126,7 +130,7 @@ function planLocks(
             steps.push({ kind: "removeLock", lock, reason: `${whose}, which locked the stack, is dead` });
         } else if (lock.owner === "elsewhere" && predecessor && (inFlight.epoch ?? epoch) < epoch) {
             const reason = `the leader of epoch ${inFlight.epoch} (${whose}) locked the stack and has lost its lease`;
-            if (age >= PREDECESSOR_SECONDS) steps.push({ kind: "removeLock", lock, reason });
+            if (age >= policy.stuckSeconds + PREDECESSOR_SECONDS) steps.push({ kind: "removeLock", lock, reason });
         } else if (lock.owner === "elsewhere") {
             reasons.push(`the stack is locked by ${whose}; if no run is alive there, remove the lock: pulumi cancel`);
             continue;
