@@ -35,9 +35,8 @@ const inFlightSchema = z.strictObject({
     /** The server that is being replaced. */
     serverId: z.string(),
     startedAt: time,
-    /** The epoch of the leader that began it, and its machine. */
+    /** The epoch of the leader that began it. */
     epoch: z.number().optional(),
-    host: z.string().optional(),
     /** When the engine was done; a replacement without it was interrupted. */
     finishedAt: time.optional(),
     interrupted: z.boolean().optional(),
@@ -53,6 +52,8 @@ export const memorySchema = z.strictObject({
     taken: z.array(time),
     /** The replacement whose server is not yet known to be healthy, or to have failed. */
     inFlight: inFlightSchema.optional(),
+    /** Who began the last replacement: the leader's epoch, and its machine's name. */
+    author: z.strictObject({ epoch: z.number(), host: z.string() }).optional(),
     /** Leftovers of earlier runs, by what they are: when they were seen first. */
     sightings: z.record(z.string(), time).optional(),
     /** Nothing is replaced before this time. */
@@ -239,8 +240,9 @@ export function begin(memory: Memory, action: Action, time: number, author?: Aut
             evidence: action.evidence,
             serverId: action.serverId,
             startedAt: time,
-            ...(author ? { epoch: author.epoch, host: author.host } : {}),
+            ...(author ? { epoch: author.epoch } : {}),
         },
+        ...(author ? { author } : {}),
     };
 }
 

@@ -115,7 +115,7 @@ interface Part {
 /** A dead owner's lock is removed, a living one's never; one elsewhere only when it is the loop's own predecessor's. */
 function planLocks(
     { locks }: Leftovers,
-    { inFlight }: Memory,
+    { author }: Memory,
     epoch: number,
     seenFor: (what: string) => number,
     policy: ReplacementPolicy,
@@ -125,11 +125,10 @@ function planLocks(
     for (const lock of locks) {
         const age = seenFor(`lock ${lock.id}`);
         const whose = `process ${lock.pid} on ${lock.host}`;
-        const predecessor = inFlight?.host === lock.host && inFlight.finishedAt === undefined;
         if (lock.owner === "dead") {
             steps.push({ kind: "removeLock", lock, reason: `${whose}, which locked the stack, is dead` });
-        } else if (lock.owner === "elsewhere" && predecessor && (inFlight.epoch ?? epoch) < epoch) {
-            const reason = `the leader of epoch ${inFlight.epoch} (${whose}) locked the stack and has lost its lease`;
+        } else if (lock.owner === "elsewhere" && author?.host === lock.host && author.epoch < epoch) {
+            const reason = `the leader of epoch ${author.epoch} (${whose}) locked the stack and has lost its lease`;
             if (age >= policy.stuckSeconds + PREDECESSOR_SECONDS) steps.push({ kind: "removeLock", lock, reason });
         } else if (lock.owner === "elsewhere") {
             reasons.push(`the stack is locked by ${whose}; if no run is alive there, remove the lock: pulumi cancel`);

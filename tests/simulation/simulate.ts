@@ -51,6 +51,7 @@ export interface Result {
 /** The laptop's policy, with times of tries and of leftovers that a schedule of some minutes can show. */
 export const simulatedPolicy: ReplacementPolicy = {
     ...localPolicy,
+    intervalSeconds: 2,
     backoffFirstSeconds: 8,
     triesWindowSeconds: 150,
     stuckSeconds: 40,
@@ -63,7 +64,7 @@ export const CHAOS_SECONDS = 120;
 /** After that the pool has to be whole at the latest. */
 const HEALING_SECONDS = 600;
 /** And for so long it has to have been, with nothing left over, for the simulation to end. */
-const CALM_SECONDS = 60;
+const CALM_SECONDS = 30;
 
 /** Arbitrary schedules. */
 export function schedules(): fc.Arbitrary<Schedule> {
