@@ -70,7 +70,10 @@ export async function replaceServer(action: Action, engine: Engine, means: Means
         const outcome = classify(error);
         // What ended by itself at the last moment is not stuck.
         const stuck = late?.aborted && !means.abort.aborted && outcome.kind === "failed";
-        return { outcome: stuck ? { kind: "stuck", reason: `interrupted: ${outcome.reason}` } : outcome, seconds: took() };
+        return {
+            outcome: stuck ? { kind: "stuck", reason: `interrupted: ${outcome.reason}` } : outcome,
+            seconds: took(),
+        };
     }
 }
 

@@ -92,7 +92,9 @@ export function consulDesk(consul: ConsulHttp, prefix = defaultPrefix): Desk {
         },
         async record(entry) {
             if (next === undefined) {
-                const times = new Map((await consul.getKeys(`${prefix}journal/`)).map(({ key, index }) => [key, index]));
+                const times = new Map(
+                    (await consul.getKeys(`${prefix}journal/`)).map(({ key, index }) => [key, index]),
+                );
                 const newest = [...times].sort(([, a], [, b]) => b - a)[0]?.[0];
                 next = newest === undefined ? 0 : Number(newest.split("/").at(-1)) + 1;
             }

@@ -1,5 +1,5 @@
 /** What the loop needs of the deployment engine, and how it gets it from Pulumi's Automation API. */
-import type { Deployment as ExportedDeployment, EngineEvent, OpType, Stack } from "@pulumi/pulumi/automation";
+import type { EngineEvent, Deployment as ExportedDeployment, OpType, Stack } from "@pulumi/pulumi/automation";
 import { type Stamp, withStamp } from "./stamp";
 
 /** A server that the deployment wants. */
@@ -32,6 +32,8 @@ export interface Engine {
     replace(urn: string, signal: AbortSignal, stamp?: Stamp): Promise<void>;
     /** Slots whose server was being created by a run that was cut off: nobody wrote down whether it was. */
     pendingCreates?(): Promise<PendingCreate[]>;
+    /** The ids of all resources in the deployment's state. */
+    resourceIds?(): Promise<ReadonlySet<string>>;
     /** Makes a server that exists the one of its slot, in the deployment's state. */
     adopt?(urn: string, serverId: string, signal: AbortSignal): Promise<void>;
     /** Forgets that a server was being created. */
@@ -84,7 +86,10 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
         // Promises of the SDK do not settle before the CLI has ended, and the CLI may wait for a plugin for long.
         let timer: NodeJS.Timeout | undefined;
         const onAbort = () => {
-            timer = setTimeout(() => void kill().catch((error: Error) => onOutput(error.message)), killAfterSeconds * 1000);
+            timer = setTimeout(
+                () => void kill().catch((error: Error) => onOutput(error.message)),
+                killAfterSeconds * 1000,
+            );
         };
         signal.addEventListener("abort", onAbort, { once: true });
         try {
@@ -101,18 +106,30 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
     /** Changes the state, as far as `change` finds something to change. */
     async function edit(change: (state: State) => State): Promise<void> {
         const exported = await stack.exportStack();
-        await stack.importStack({ ...exported, deployment: change(exported.deployment as State) } as ExportedDeployment);
+        await stack.importStack({
+            ...exported,
+            deployment: change(exported.deployment as State),
+        } as ExportedDeployment);
     }
     const withoutPending = (state: State, urn: string): State => ({
         ...state,
         pending_operations: (state.pending_operations ?? []).filter(({ resource }) => resource.urn !== urn),
     });
 
+    let reading: Promise<State> | undefined;
+    /** The state. Questions at the same time share one process of the CLI. */
+    const state = () => {
+        reading ??= stack
+            .exportStack()
+            .then(({ deployment }) => (deployment ?? {}) as State)
+            .finally(() => {
+                reading = undefined;
+            });
+        return reading;
+    };
+
     return {
-        async poolSlots() {
-            const { deployment } = (await stack.exportStack()) as { deployment?: { resources?: StateResource[] } };
-            return slotsIn(deployment?.resources ?? [], slotOf);
-        },
+        poolSlots: async () => slotsIn((await state()).resources ?? [], slotOf),
         async previewReplace(urn, signal, stamp) {
             const operations: Operation[] = [];
             const onEvent = ({ resourcePreEvent }: EngineEvent) => {
@@ -129,15 +146,21 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
             await bounded(signal, () => withStamp(stamp, up));
         },
         async pendingCreates() {
-            const { deployment } = (await stack.exportStack()) as { deployment?: State };
-            return (deployment?.pending_operations ?? [])
+            const { resources, pending_operations = [] } = await state();
+            return pending_operations
                 .filter(({ type }) => type === "creating")
                 .map(({ resource }) => {
                     // Its outputs do not exist yet, so the slot is told by its inputs, or by its predecessor.
-                    const before = deployment?.resources?.find(({ urn }) => urn === resource.urn);
-                    const slot = slotOf({ ...resource, id: "pending", outputs: inputsOf(resource) }) ?? (before && slotOf(before));
+                    const before = resources?.find(({ urn }) => urn === resource.urn);
+                    const slot =
+                        slotOf({ ...resource, id: "pending", outputs: inputsOf(resource) }) ??
+                        (before && slotOf(before));
                     return { urn: resource.urn, ...(slot ? { slot: slot.name } : {}) };
                 });
+        },
+        async resourceIds() {
+            const { resources = [] } = await state();
+            return new Set(resources.flatMap(({ id }) => (id === undefined ? [] : [id])));
         },
         async adopt(urn, serverId, signal) {
             await edit((state) => {

@@ -162,9 +162,13 @@ class Loop {
         const { janitor, clock, policy, signal } = this.parts;
         if (!janitor) return;
         const seen = Object.keys(this.known.memory.sightings ?? {}).length > 0;
-        const pause = seen ? Math.min(policy.duplicateSeconds, policy.sweepSeconds) : policy.sweepSeconds;
         const { leftovers } = this;
-        const due = !leftovers?.valid || leftovers.unsettled !== undefined || clock.now() - leftovers.time >= pause;
+        const pause = leftovers?.unsettled
+            ? policy.lockRetrySeconds
+            : seen
+              ? Math.min(policy.duplicateSeconds, policy.sweepSeconds)
+              : policy.sweepSeconds;
+        const due = !leftovers?.valid || clock.now() - leftovers.time >= pause;
         if (!due) return;
         const plan = await this.attempt("leftovers", async () => {
             const found = await janitor.search(signal);
@@ -174,7 +178,11 @@ class Loop {
         if (!plan) {
             // What was settled stays so, unless something has been done since.
             const unsettled = leftovers?.valid ? leftovers.unsettled : "it cannot be seen whether there is one";
-            this.leftovers = { ...(unsettled ? { unsettled } : {}), time: clock.now(), valid: leftovers?.valid ?? false };
+            this.leftovers = {
+                ...(unsettled ? { unsettled } : {}),
+                time: clock.now(),
+                valid: leftovers?.valid ?? false,
+            };
             return;
         }
         const { sightings: before = {}, ...rest } = this.known.memory;
@@ -244,9 +252,7 @@ class Loop {
             stop: signal,
             abort,
             late,
-            ...(lease
-                ? { leads: () => lease.holds(), stamp: { slot: action.slot, epoch: lease.epoch } }
-                : {}),
+            ...(lease ? { leads: () => lease.holds(), stamp: { slot: action.slot, epoch: lease.epoch } } : {}),
         });
         over.abort();
         this.fresh = true;

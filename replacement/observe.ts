@@ -9,7 +9,6 @@ import type { ControlPlane } from "./observers/controlPlane";
 import type { Deployment } from "./observers/deployment";
 import type { Store } from "./store";
 
-
 /** All that is looked at. */
 export interface Observers {
     readonly deployment: Deployment;

@@ -49,7 +49,13 @@ export interface Leftovers {
 export type Step =
     | { readonly kind: "killEngine"; readonly reason: string }
     | { readonly kind: "removeLock"; readonly lock: StackLock; readonly reason: string }
-    | { readonly kind: "adopt"; readonly urn: string; readonly slot: string; readonly serverId: string; readonly reason: string }
+    | {
+          readonly kind: "adopt";
+          readonly urn: string;
+          readonly slot: string;
+          readonly serverId: string;
+          readonly reason: string;
+      }
     | { readonly kind: "clearPending"; readonly urn: string; readonly reason: string }
     | { readonly kind: "deleteServer"; readonly server: FoundServer; readonly reason: string }
     | { readonly kind: "deletePart"; readonly part: LoosePart; readonly reason: string };

@@ -36,7 +36,9 @@ async function main(): Promise<void> {
         ...(options.path === undefined ? {} : { path: options.path, endOnFailure: true }),
     });
     const { user, system } = process.cpuUsage(started);
-    console.log(`schedules           ${total.schedules} (seed ${options.seed}, ${((user + system) / 1e6).toFixed(1)} s of CPU)`);
+    console.log(
+        `schedules           ${total.schedules} (seed ${options.seed}, ${((user + system) / 1e6).toFixed(1)} s of CPU)`,
+    );
     console.log(`simulated time      ${(total.seconds / 3600).toFixed(1)} h`);
     console.log(`replacements        ${total.runs}`);
     console.log(`leaders             ${total.epochs}`);

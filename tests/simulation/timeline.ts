@@ -58,7 +58,8 @@ export class Timeline {
         let first = -1;
         for (let at = 0; at < this.timers.length; at++) {
             const [timer, best] = [this.timers[at], this.timers[first]];
-            if (!best || (timer && (timer.at < best.at || (timer.at === best.at && timer.order < best.order)))) first = at;
+            if (!best || (timer && (timer.at < best.at || (timer.at === best.at && timer.order < best.order))))
+                first = at;
         }
         return first < 0 ? undefined : this.timers.splice(first, 1)[0];
     }

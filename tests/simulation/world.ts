@@ -183,7 +183,11 @@ export class World {
         private readonly policy: ReplacementPolicy,
     ) {
         // Consul ends a session late, but never early.
-        this.locks = new MemoryLocks(() => this.now, leaseTimes, () => 1 + (this.count++ % 5) / 4);
+        this.locks = new MemoryLocks(
+            () => this.now,
+            leaseTimes,
+            () => 1 + (this.count++ % 5) / 4,
+        );
         this.store = memoryStore((session) => this.locks.holds(session));
         this.names = Array.from({ length: size }, (_, slot) => `gw-${slot}`);
         for (let slot = 0; slot < size; slot++) {
@@ -405,18 +409,33 @@ export class World {
         }
         switch (next) {
             case 1:
-                if (this.is("invalid")) return this.end(run, "invalid");
+                if (this.is("invalid")) {
+                    this.end(run, "invalid");
+                    return;
+                }
                 break;
             case 2:
-                if (old && (this.is("stuckDelete", run.slot) || (this.is("slowDelete") && this.now - run.startedAt < 20)))
+                if (
+                    old &&
+                    (this.is("stuckDelete", run.slot) || (this.is("slowDelete") && this.now - run.startedAt < 20))
+                )
                     return;
-                if (this.is("controlPlaneError")) return this.end(run, "failed");
+                if (this.is("controlPlaneError")) {
+                    this.end(run, "failed");
+                    return;
+                }
                 this.mutates(run);
                 if (old) old.alive = false;
                 break;
             case 3:
-                if (this.is("quota")) return this.end(run, "quota");
-                if (this.is("engineFails") || this.is("controlPlaneError")) return this.end(run, "failed");
+                if (this.is("quota")) {
+                    this.end(run, "quota");
+                    return;
+                }
+                if (this.is("engineFails") || this.is("controlPlaneError")) {
+                    this.end(run, "failed");
+                    return;
+                }
                 this.pending.add(run.slot);
                 this.mutates(run);
                 run.server = this.boot(run.slot, run.epoch, this.is("noValidHost") ? "noRoom" : "no");
@@ -425,7 +444,10 @@ export class World {
                 run.state[run.slot] = run.server?.id ?? "";
                 this.state = [...run.state];
                 this.pending.delete(run.slot);
-                if (run.server?.failed === "noRoom") return this.end(run, "quota");
+                if (run.server?.failed === "noRoom") {
+                    this.end(run, "quota");
+                    return;
+                }
                 break;
             default:
                 this.end(run, "done");
