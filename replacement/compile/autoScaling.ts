@@ -51,8 +51,8 @@ export interface AutoScalingContext {
     readonly drainSeconds?: number;
 }
 
-/** Limits of the API: health checks of a target group every 5 to 300 s, thresholds of 2 to 10; a grace of up to 2 h. */
-const limits = { interval: [5, 300], threshold: [2, 10], grace: 7200, checkpointDelay: [0, 172_800] } as const;
+/** Limits of the API: health checks of a target group every 5 to 300 s, thresholds of 2 to 10; a pause of up to 2 days. */
+const limits = { interval: [5, 300], threshold: [2, 10], checkpointDelay: [0, 172_800] } as const;
 
 const clamp = (value: number, [min, max]: readonly [number, number]) => Math.min(max, Math.max(min, value));
 
@@ -66,11 +66,10 @@ export function compileAutoScaling(policy: ReplacementPolicy, context: AutoScali
     const size = Math.max(1, context.size);
     const unhealthyThreshold = clamp(Math.round(policy.softSeconds / 30), limits.threshold);
     const interval = clamp(Math.round(policy.softSeconds / unhealthyThreshold), limits.interval);
-    const grace = Math.min(policy.bootGraceSeconds, limits.grace);
     const maintenance = { minHealthyPercentage: 100, maxHealthyPercentage: maxHealthy(size) };
     const warmup = Math.round(policy.healthyBetweenSeconds);
     const settings: AutoScalingSettings = {
-        healthCheckGracePeriod: Math.round(grace),
+        healthCheckGracePeriod: Math.round(policy.bootGraceSeconds),
         healthCheckType: "ELB",
         defaultInstanceWarmup: warmup,
         instanceMaintenancePolicy: maintenance,
@@ -106,10 +105,6 @@ function warningsOf(policy: ReplacementPolicy, settings: AutoScalingSettings, si
         [
             policy.dryRun,
             "dryRun: AutoScaling has none; the process ReplaceUnhealthy is suspended, so nothing says what would be done",
-        ],
-        [
-            policy.bootGraceSeconds > limits.grace,
-            `bootGraceSeconds ${policy.bootGraceSeconds}: AWS allows ${limits.grace} at most, which is taken`,
         ],
         [
             Math.abs(soft - policy.softSeconds) > check.interval,

@@ -33,10 +33,10 @@ describe("the policy, compiled for AutoScaling", () => {
                 rule,
             );
         }
-        assert.ok(!warnings.some((warning) => /dryRun|maxGone|bootGraceSeconds|softSeconds/.test(warning)));
-        const odd = { ...defaultPolicy, dryRun: true, maxGone: 1, bootGraceSeconds: 9000, softSeconds: 7200 };
+        assert.ok(!warnings.some((warning) => /dryRun|maxGone|softSeconds/.test(warning)));
+        const odd = { ...defaultPolicy, dryRun: true, maxGone: 1, softSeconds: 7200 };
         const more = compileAutoScaling(odd, { size: 2 }).warnings;
-        for (const rule of ["dryRun", "maxGone 1", "bootGraceSeconds 9000", "softSeconds 7200"]) {
+        for (const rule of ["dryRun", "maxGone 1", "softSeconds 7200"]) {
             assert.ok(
                 more.some((warning) => warning.startsWith(rule)),
                 rule,
@@ -58,7 +58,6 @@ describe("the policy, compiled for AutoScaling", () => {
                 const { interval, unhealthyThreshold } = settings.targetHealthCheck;
                 assert.ok(interval >= 5 && interval <= 300 && Number.isInteger(interval));
                 assert.ok(unhealthyThreshold >= 2 && unhealthyThreshold <= 10);
-                assert.ok(settings.healthCheckGracePeriod <= 7200);
                 const { minHealthyPercentage: min, maxHealthyPercentage: max } = settings.instanceMaintenancePolicy;
                 assert.ok(min === 100 && max <= 200 && max - min <= 100 && (size * (max - min)) / 100 >= 1);
                 const percentages = settings.instanceRefresh.checkpointPercentages;
