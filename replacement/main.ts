@@ -57,8 +57,9 @@ async function journalOf(known: Known) {
             if (!isWhole(known)) throw error;
             return [];
         });
-    const all = new Map([...here, ...published].map((entry) => [JSON.stringify(entry), entry] as const));
-    return [...all.values()].sort((a, b) => a.time - b.time);
+    const written = new Set(here.map((entry) => JSON.stringify(entry)));
+    const others = published.filter((entry) => !written.has(JSON.stringify(entry)));
+    return others.length > 0 ? [...here, ...others].sort((a, b) => a.time - b.time) : here;
 }
 
 async function dryRun(known: Known): Promise<string> {
