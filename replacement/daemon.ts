@@ -9,7 +9,7 @@ import { systemClock } from "./clock";
 import { type Decision, signature } from "./decide";
 import { consulDesk, type Desk } from "./desk";
 import { automationEngine, type Engine, machineSlots } from "./engine";
-import { engineMark, killEngine, markOf } from "./engineProcesses";
+import { engineMark, engineScope, killEngine, markOf } from "./engineProcesses";
 import { type Inventory, openstackInventory } from "./inventory";
 import { janitor } from "./janitor";
 import { fileJournal, type JournalEntry } from "./journal";
@@ -24,6 +24,7 @@ import { type ControlPlane, localControlPlane } from "./observers/controlPlane";
 import { engineDeployment } from "./observers/deployment";
 import { CloudSession } from "./observers/keystone";
 import { novaControlPlane } from "./observers/nova";
+import { consulWake } from "./observers/watch";
 import { type Settings, SettingsError } from "./settings";
 import { writeSnapshot } from "./snapshot";
 import { fileStateLocks } from "./stateLocks";
@@ -60,11 +61,12 @@ export async function engineOf(settings: Settings, daemon: string, onOutput?: (t
     const { openStack } = require("../scripts/engine") as EngineModule;
     const { typeSuffix, namePrefix } = settings.slots;
     const slotOf = machineSlots(typeSuffix, (name) => name.startsWith(namePrefix));
-    const environment = { [engineMark]: markOf(settings.stack, daemon) };
+    const scope = engineScope(settings.stack, settings.session);
+    const environment = { [engineMark]: markOf(scope, daemon) };
     const stack = await openStack(settings.stack, { asDeployed: true, environment });
     return automationEngine(stack, slotOf, {
         ...(onOutput ? { onOutput } : {}),
-        kill: () => killEngine(settings.stack, (found) => found.daemon === daemon),
+        kill: () => killEngine(scope, (found) => found.daemon === daemon),
     });
 }
 
@@ -108,13 +110,13 @@ interface SessionFile extends ProcessIdentity {
  *
  * @throws SettingsError when the earlier daemon is alive.
  */
-export async function succeed(sessionFile: string, stack: string, daemon: string, locks: Locks): Promise<void> {
+export async function succeed(sessionFile: string, scope: string, daemon: string, locks: Locks): Promise<void> {
     const earlier = readJson<SessionFile>(sessionFile);
     if (!earlier) return;
     if (earlier.pid !== process.pid && isAlive(earlier)) {
         throw new SettingsError(`process ${earlier.pid} runs the loop of this machine already`);
     }
-    await killEngine(stack, (found) => found.daemon !== daemon);
+    await killEngine(scope, (found) => found.daemon !== daemon);
     // Without an answer the session ends by itself.
     await locks.release(earlier.session).catch(() => undefined);
 }
@@ -139,7 +141,8 @@ export async function daemon(settings: Settings): Promise<void> {
     const consul = consulOf(settings);
     const [store, desk] = [storeOf(settings), deskOf(settings)];
     const locks = consulLocks(consul, settings.consul.keyPrefix, settings.lease);
-    await succeed(settings.session, settings.stack, id, locks);
+    const scope = engineScope(settings.stack, settings.session);
+    await succeed(settings.session, scope, id, locks);
 
     const metrics = new Metrics();
     let health: Omit<Health, "healthy"> = { role: "standby", lastSign: systemClock.now() };
@@ -188,13 +191,18 @@ export async function daemon(settings: Settings): Promise<void> {
                 },
             },
             janitor: janitor({
-                stack: settings.stack,
+                scope,
                 daemon: id,
                 engine,
                 locks: fileStateLocks(process.env.PULUMI_BACKEND_URL ?? "", "gateway", settings.stack),
                 inventory: cloudOf(settings).inventory,
             }),
             desk,
+            wake: consulWake(
+                { ...settings.consul, timeoutSeconds: settings.policy.observerTimeoutSeconds },
+                settings.consul.service,
+                systemClock,
+            ),
             policy: settings.policy,
             clock: systemClock,
             lease,

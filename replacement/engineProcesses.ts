@@ -2,11 +2,20 @@
  * The processes of the engine's runs: the CLI, its plugins, and what they start. Each bears a mark in its environment,
  * which its children inherit, so that they are found even after the daemon that started them has died.
  */
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 
-/** The environment variable that is the mark: `STACK@DAEMON`. */
+/** The environment variable that is the mark: `SCOPE@DAEMON`. */
 export const engineMark = "GATEWAY_ENGINE_RUN";
+
+/**
+ * Whose runs are each other's: those of one stack by the daemons of one machine, of which each finds the session file of
+ * the one before. Another deployment on the same computer, of a stack of the same name, is another scope.
+ */
+export function engineScope(stack: string, sessionFile: string): string {
+    return `${stack}-${createHash("sha256").update(sessionFile).digest("hex").slice(0, 16)}`;
+}
 
 /** A process of an engine's run. */
 export interface EngineProcess {
@@ -16,13 +25,13 @@ export interface EngineProcess {
 }
 
 /** A mark's value. */
-export function markOf(stack: string, daemon: string): string {
-    return `${stack}@${daemon}`;
+export function markOf(scope: string, daemon: string): string {
+    return `${scope}@${daemon}`;
 }
 
-/** The processes that run for a stack on this machine, as far as this user may see them. */
-export function engineProcesses(stack: string, proc = "/proc"): EngineProcess[] {
-    const prefix = `${engineMark}=${stack}@`;
+/** The processes of a scope, as far as this user may see them. */
+export function engineProcesses(scope: string, proc = "/proc"): EngineProcess[] {
+    const prefix = `${engineMark}=${scope}@`;
     return readdirSync(proc)
         .filter((entry) => /^\d+$/.test(entry))
         .flatMap((entry) => {
@@ -46,10 +55,10 @@ const DEADLINE = 5_000;
  *
  * @throws Error when some do not end, such as those that wait for a disk.
  */
-export async function killEngine(stack: string, chosen: (found: EngineProcess) => boolean): Promise<void> {
+export async function killEngine(scope: string, chosen: (found: EngineProcess) => boolean): Promise<void> {
     const deadline = Date.now() + DEADLINE;
     for (;;) {
-        const left = engineProcesses(stack).filter(chosen);
+        const left = engineProcesses(scope).filter(chosen);
         if (left.length === 0) return;
         if (Date.now() > deadline) {
             throw new Error(`processes of the engine cannot be killed: ${left.map(({ pid }) => pid).join(", ")}`);

@@ -7,7 +7,8 @@ import type { StateLocks } from "./stateLocks";
 
 /** What the janitor works with. */
 export interface JanitorParts {
-    readonly stack: string;
+    /** Of the engine's marks. */
+    readonly scope: string;
     /** This daemon's half of the engine's mark: runs of any other daemon on this machine are leftovers. */
     readonly daemon: string;
     readonly engine: Engine;
@@ -21,21 +22,26 @@ export interface JanitorParts {
 }
 
 /** A {@link Janitor} of these parts. */
-export function janitor({ stack, daemon, engine, locks, inventory }: JanitorParts): Janitor {
+export function janitor({ scope, daemon, engine, locks, inventory }: JanitorParts): Janitor {
     const foreign = (found: { daemon: string }) => found.daemon !== daemon;
     return {
         async search(signal) {
-            const [pending = [], wanted, held, servers, loose, known] = await Promise.all([
+            const engines = engineProcesses(scope).filter(foreign);
+            const held = (await locks?.list()) ?? [];
+            // Somebody is at work, so what the state says of the rest is out of date before it is read.
+            if (engines.length > 0 || held.length > 0) {
+                return { engines, locks: held, pending: [], wanted: [], parts: [] };
+            }
+            const [pending = [], wanted, servers, loose, known] = await Promise.all([
                 engine.pendingCreates?.(),
                 engine.poolSlots(),
-                locks?.list(),
                 inventory?.servers(signal),
                 inventory?.looseParts(signal),
                 inventory && engine.resourceIds?.(),
             ]);
             return {
-                engines: engineProcesses(stack).filter(foreign),
-                locks: held ?? [],
+                engines,
+                locks: held,
                 pending,
                 wanted,
                 ...(servers ? { servers } : {}),
@@ -46,7 +52,7 @@ export function janitor({ stack, daemon, engine, locks, inventory }: JanitorPart
         async carryOut(step, signal) {
             switch (step.kind) {
                 case "killEngine":
-                    return killEngine(stack, foreign);
+                    return killEngine(scope, foreign);
                 case "removeLock":
                     return locks?.remove(step.lock);
                 case "adopt":

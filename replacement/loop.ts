@@ -9,6 +9,7 @@ import type { Lease } from "./lease";
 import { begin, interrupted, lasting, type Memory, type Settlement, settle } from "./memory";
 import type { Observation, Sight } from "./observation";
 import type { Observe } from "./observe";
+import type { Wake } from "./observers/watch";
 import type { ReplacementPolicy } from "./policy";
 import { type Janitor, planRecovery, type Step } from "./recovery";
 import { FencedOff, type Store, type Stored } from "./store";
@@ -33,6 +34,8 @@ export interface LoopParts {
     readonly janitor?: Janitor;
     /** Where operators' requests are answered. */
     readonly desk?: Pick<Desk, "reply">;
+    /** Ends the wait for the next round early. Default: it is always as long as the policy says. */
+    readonly wake?: Wake;
     /** Told of every decision, whether or not it is worth a line in the journal. May throw. */
     readonly onDecision?: (decision: Decision, observation: Observation) => void;
     /** Told of every entry of the journal, and of what could not be written there. Must not throw. */
@@ -53,11 +56,24 @@ export async function runLoop(given: LoopParts): Promise<void> {
     loop.write({ kind: "start", time: clock.now(), pid: process.pid, policy, ...epoch });
     while (!signal.aborted) {
         await loop.round();
-        if (!signal.aborted) await clock.sleep(policy.intervalSeconds, signal);
+        if (!signal.aborted) await pause(parts);
     }
     const deposed = lease?.lost.aborted === true;
     if (!deposed) await loop.end();
     loop.write({ kind: "stop", time: clock.now(), reason: deposed ? "not the leader any more" : "told to stop" });
+}
+
+/** Looking more often than this brings nothing, in seconds, however often something changes. */
+const SHORTEST_PAUSE = 1;
+
+/** Waits for the next round: for the interval, or until something has changed. */
+async function pause({ clock, policy: { intervalSeconds }, signal, wake }: LoopParts): Promise<void> {
+    if (!wake || intervalSeconds <= SHORTEST_PAUSE) return clock.sleep(intervalSeconds, signal);
+    await clock.sleep(SHORTEST_PAUSE, signal);
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    await Promise.race([clock.sleep(intervalSeconds - SHORTEST_PAUSE, either), wake(either)]);
+    over.abort();
 }
 
 class Loop {

@@ -27,7 +27,12 @@ export class ConsulHttp {
     }
 
     /** @throws Error when no server gives an answer below 500; other statuses are for the caller. */
-    async ask(path: string, method: "GET" | "PUT" | "DELETE" = "GET", body?: string): Promise<Response> {
+    async ask(
+        path: string,
+        method: "GET" | "PUT" | "DELETE" = "GET",
+        body?: string,
+        signal?: AbortSignal,
+    ): Promise<Response> {
         const { addresses, caFile, tokenFile, serverName, timeoutSeconds } = this.options;
         const token = tokenFile === undefined ? undefined : readFileSync(tokenFile, "utf8").trim();
         const problems: string[] = [];
@@ -43,6 +48,7 @@ export class ConsulHttp {
                     ...(body === undefined ? {} : { body }),
                     ...(caFile === undefined ? {} : { ca: readFileSync(caFile, "utf8") }),
                     ...(serverName === undefined ? {} : { serverName }),
+                    ...(signal === undefined ? {} : { signal }),
                 });
                 if (answer.status < 500) {
                     this.preferred = at;
@@ -51,6 +57,7 @@ export class ConsulHttp {
                 problems.push(`${new URL(address).host}: ${answer.status} ${answer.body.trim().slice(0, 100)}`);
             } catch (error) {
                 problems.push((error as Error).message);
+                if (signal?.aborted) break;
             }
         }
         throw new Error(`Consul: ${problems.join("; ")}`);

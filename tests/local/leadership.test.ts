@@ -11,7 +11,7 @@ import { ConsulHttp } from "../../replacement/observers/consul";
 import { toolPath } from "../../scripts/tools";
 
 /** A loopback address that no other test uses. */
-const ADDRESS = `127.94.${process.pid % 250}.${1 + (Math.floor(process.pid / 250) % 250)}`;
+const ADDRESS = `127.95.${process.pid % 250}.${1 + (Math.floor(process.pid / 250) % 250)}`;
 const CONSUL = { host: ADDRESS, port: 8500 };
 
 interface Line {
