@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { engineProcesses, engineScope } from "../../replacement/engineProcesses";
 import { type JournalEntry, readJournal } from "../../replacement/journal";
 import { request } from "../../replacement/observers/http";
+import { renderEntry } from "../../replacement/report";
 import { deploy, destroy, open } from "../../scripts/deploy";
 import { toolPath } from "../../scripts/tools";
 import { killMachine, readStatus, stopMachine } from "../../supervisor/machine";
@@ -69,6 +70,11 @@ describe("the replacement loop on this computer", function () {
         const start = now();
         await deploy(await open("local", options), options);
         await whole(start);
+    });
+
+    afterEach(function () {
+        if (this.currentTest?.state !== "failed") return;
+        for (const entry of journal().slice(-12)) console.log(renderEntry(entry)?.slice(0, 1500));
     });
 
     after(async () => {
