@@ -120,6 +120,9 @@ export async function simulate(schedule: Schedule, listener: Listener = {}): Pro
     const { timeline } = world;
     const machines = Array.from({ length: daemons }, (_, at) => new Machine(world, at, policy, listener, crashes));
     for (const machine of machines) machine.start();
+    world.onLeader = (leader) => {
+        for (const machine of machines) if (machine.number !== leader && machine.leads()) world.twoLeaders();
+    };
     for (const fault of faults) {
         if (!machineFaults.includes(fault.kind)) continue;
         const machine = machines[fault.slot % daemons];
@@ -165,13 +168,14 @@ const counters = new WeakMap<World, { calls: number; crashed: number }>();
 class Machine {
     deaths = 0;
     private daemon: Process | undefined;
+    private lease: Lease | undefined;
     private stop = new AbortController();
     /** What the daemon has written down on its disk: the session that may hold the lock. */
     private session: string | undefined;
 
     constructor(
         private readonly world: World,
-        private readonly number: number,
+        readonly number: number,
         private readonly policy: ReplacementPolicy,
         private readonly listener: Listener,
         private readonly crashes: readonly Crash[],
@@ -194,6 +198,12 @@ class Machine {
         })();
     }
 
+    /** Whether its daemon takes itself for the leader, and is not stopped. */
+    leads(): boolean {
+        const { daemon, lease } = this;
+        return daemon?.alive === true && !daemon.stopped && lease?.lost.aborted === false;
+    }
+
     /** What a fault does to it. */
     suffer({ kind, seconds, slot }: Fault): void {
         const { world, number, daemon } = this;
@@ -205,7 +215,7 @@ class Machine {
             if (kind === "stopMachine") world.stopped.add(number);
             timeline.after(seconds, () => {
                 world.stopped.delete(number);
-                timeline.resume(daemon);
+                timeline.resume(daemon, slot % 2 === 1);
             });
         }
     }
@@ -215,6 +225,7 @@ class Machine {
         if (!this.daemon?.alive) return;
         this.deaths++;
         this.daemon.alive = false;
+        this.lease = undefined;
         this.world.stopped.delete(this.number);
         this.world.forgottenAt = this.world.now;
         if (engineToo) this.world.killRuns(this.number);
@@ -243,7 +254,12 @@ class Machine {
                     this.session = session;
                 },
             },
-            (lease) => this.term(daemon, lease, write),
+            async (lease) => {
+                this.lease = lease;
+                world.onLeader(number);
+                await this.term(daemon, lease, write);
+                this.lease = undefined;
+            },
         );
     }
 

@@ -46,12 +46,12 @@ export class Timeline {
         }
     }
 
-    /** What a process missed while it was stopped happens now, in its order. */
-    resume(process: Process): void {
+    /** What a process missed while it was stopped happens now: in its order, or the other way round. */
+    resume(process: Process, backwards = false): void {
         process.stopped = false;
-        for (const timer of process.missed.splice(0)) {
-            this.timers.push({ ...timer, at: this.now, order: timer.order });
-        }
+        const missed = process.missed.splice(0);
+        if (backwards) missed.reverse();
+        for (const timer of missed) this.timers.push({ ...timer, at: this.now, order: this.count++ });
     }
 
     private next(): Timer | undefined {

@@ -159,6 +159,8 @@ export class World {
     parts: LoosePart[] = [];
     /** Machines that are stopped. */
     readonly stopped = new Set<number>();
+    /** Told when a daemon on this machine becomes the leader. */
+    onLeader: (machine: number) => void = () => undefined;
     /** When the loop's leader changed or died last, and when an operator let given-up slots be tried again. */
     forgottenAt = 0;
     pardonedAt = 0;
@@ -512,6 +514,11 @@ export class World {
         const slot = this.names.indexOf(name);
         if (this.state[slot] === id) this.fail("deleted the deployment's own server as surplus", slot);
         if (server) server.alive = false;
+    }
+
+    /** A daemon became the leader while another one took itself for it. */
+    twoLeaders(): void {
+        this.broken.push(`two led at once (at ${this.now - START} s)`);
     }
 
     private fail(rule: string, slot: number): void {
