@@ -23,6 +23,7 @@ import { novaControlPlane } from "../replacement/observers/nova";
 import { consulWake } from "../replacement/observers/watch";
 import { defaultPolicy } from "../replacement/policy";
 import { consulStore, memoryStore } from "../replacement/store";
+import { nodeFlags } from "../roles/replacer";
 import { heading, runCommand, say } from "../scripts/console";
 import { FakeOpenStack, novaServer } from "../tests/unit/support/openstack";
 
@@ -230,9 +231,13 @@ async function reaction(trials: number): Promise<void> {
 async function idleMemory(seconds: number): Promise<void> {
     const apis = await new Apis(20).start();
     // The daemon's own modules, bundled as they are on a machine or run from their sources as on this computer.
-    const child = spawn(process.execPath, ["--import", "tsx", __filename, "idle", apis.url, apis.cloud.url], {
-        stdio: ["ignore", "inherit", "inherit"],
-    });
+    const child = spawn(
+        process.execPath,
+        [...nodeFlags, "--import", "tsx", __filename, "idle", apis.url, apis.cloud.url],
+        {
+            stdio: ["ignore", "inherit", "inherit"],
+        },
+    );
     try {
         await delay(seconds * 1000);
         const status = readFileSync(`/proc/${child.pid}/status`, "utf8");

@@ -17,6 +17,9 @@ export interface ReplacerArgs {
     readonly token: string;
 }
 
+/** The daemon mostly waits: these make it a fifth smaller, and its looks no slower than anybody notices. */
+export const nodeFlags = ["--optimize-for-size", "--max-semi-space-size=1"] as const;
+
 /** Where the loop serves `/metrics` and `/health`, on its machine's local address. */
 export const replacerPort = 9195;
 
@@ -49,7 +52,7 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
             {
                 name: "replacer",
                 description: "Replacement loop",
-                argv: [`${layout.bin}/node`, `${layout.bin}/replacer.cjs`, "daemon", `--config=${path}`],
+                argv: [`${layout.bin}/node`, ...nodeFlags, `${layout.bin}/replacer.cjs`, "daemon", `--config=${path}`],
                 environment: args.environment,
                 user: "replacer",
                 // A replacement in progress is let to end.
