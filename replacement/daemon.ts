@@ -10,7 +10,7 @@ import { type Decision, signature } from "./decide";
 import { consulDesk, type Desk } from "./desk";
 import { automationEngine, type Engine, machineSlots } from "./engine";
 import { engineMark, engineScope, killEngine, markOf } from "./engineProcesses";
-import { type Inventory, openstackInventory } from "./inventory";
+import { type Inventory, localInventory, openstackInventory } from "./inventory";
 import { janitor } from "./janitor";
 import { fileJournal, type JournalEntry } from "./journal";
 import { type Lease, type Locks, lead } from "./lease";
@@ -71,9 +71,15 @@ export async function engineOf(settings: Settings, daemon: string, onOutput?: (t
 }
 
 /** The control plane that the target has, and its inventory where it has one. */
-function cloudOf(settings: Settings): { readonly controlPlane: ControlPlane; readonly inventory?: Inventory } {
+function cloudOf(settings: Settings): { readonly controlPlane: ControlPlane; readonly inventory: Inventory } {
     const { openstack, machinesDirectory, stack, policy } = settings;
-    if (settings.target === "local" && machinesDirectory) return { controlPlane: localControlPlane(machinesDirectory) };
+    if (settings.target === "local" && machinesDirectory) {
+        const isSlot = (name: string) => name.startsWith(settings.slots.namePrefix);
+        return {
+            controlPlane: localControlPlane(machinesDirectory),
+            inventory: localInventory(machinesDirectory, isSlot),
+        };
+    }
     if (settings.target === "openstack" && openstack) {
         const session = new CloudSession({ ...openstack, timeoutSeconds: policy.observerTimeoutSeconds });
         return {
@@ -138,8 +144,10 @@ export async function daemon(settings: Settings): Promise<void> {
     process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
 
     const id = randomUUID();
-    const consul = consulOf(settings);
     const [store, desk] = [storeOf(settings), deskOf(settings)];
+    // A server that does not answer must leave the time to ask another one.
+    const quick = Math.min(settings.policy.observerTimeoutSeconds, settings.lease.renew / 2);
+    const consul = new ConsulHttp({ ...settings.consul, timeoutSeconds: quick });
     const locks = consulLocks(consul, settings.consul.keyPrefix, settings.lease);
     const scope = engineScope(settings.stack, settings.session);
     await succeed(settings.session, scope, id, locks);

@@ -171,7 +171,9 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
                     pendingReplacement?: boolean;
                 };
                 if (!resource.urn) throw new Error(`the deployment's state does not know ${urn}`);
-                const adopted = { ...resource, id: serverId };
+                // A dynamic provider finds its own code in the outputs, which a resource in creation does not have.
+                const outputs = { ...known?.outputs, ...pending?.inputs };
+                const adopted = { ...resource, id: serverId, ...(pending ? { outputs } : {}) };
                 const others = known
                     ? resources.map((each) => (each === known ? adopted : each))
                     : [...resources, adopted];

@@ -1,5 +1,8 @@
 /** What of a deployment exists at the control plane, found by its marks and not by the deployment's state. */
+import { join } from "node:path";
 import { z } from "zod";
+import { removeMachine } from "../supervisor/machine";
+import { machineNames, readLiveRecord, readRecord } from "../supervisor/record";
 import type { CloudSession } from "./observers/keystone";
 import { said } from "./observers/keystone";
 import { novaServers, stampedServer } from "./observers/nova";
@@ -71,5 +74,34 @@ export function openstackInventory(session: CloudSession, deployment: string, vo
         },
         deleteServer: (id, signal) => remove("server", id, signal),
         deletePart: ({ kind, id }, signal) => remove(kind, id, signal),
+    };
+}
+
+/**
+ * The machines of this computer. A slot is a folder, so there is never more than one machine for it, but it may be one
+ * that the deployment's state does not know.
+ *
+ * @param isSlot tells gateways from other machines, by name.
+ */
+export function localInventory(machines: string, isSlot: (name: string) => boolean): Inventory {
+    return {
+        async servers() {
+            return machineNames(machines)
+                .filter(isSlot)
+                .flatMap((slot) => {
+                    const record = readLiveRecord(join(machines, slot));
+                    if (!record) return [];
+                    const { incarnation: id, createdAt } = record;
+                    return [
+                        { id, slot, epoch: 0, createdAt: Date.parse(createdAt) / 1000, resourceId: `${slot}/${id}` },
+                    ];
+                });
+        },
+        looseParts: async () => [],
+        async deleteServer(id) {
+            const name = machineNames(machines).find((slot) => readRecord(join(machines, slot))?.incarnation === id);
+            if (name !== undefined) await removeMachine({ machines }, name);
+        },
+        deletePart: async () => undefined,
     };
 }

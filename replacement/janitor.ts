@@ -14,10 +14,7 @@ export interface JanitorParts {
     readonly engine: Engine;
     /** Undefined where locks cannot be seen. */
     readonly locks?: StateLocks | undefined;
-    /**
-     * Undefined where the control plane cannot hold two servers for one slot, as on one computer, where a slot is a
-     * folder: what was being created is made anew then.
-     */
+    /** Undefined where the control plane cannot be searched: then what was being created is made anew. */
     readonly inventory?: Inventory | undefined;
 }
 

@@ -180,7 +180,8 @@ async function serve(
             try {
                 if (await locks.renew(session)) sentAt = moment;
                 else revoke("the session has ended");
-                pause = times.renew;
+                // From sending to sending, however long an answer takes.
+                pause = Math.max(0, times.renew - secondsSince(moment, clock));
             } catch {
                 pause = times.retry;
             }

@@ -24,6 +24,8 @@ export interface FoundServer {
     readonly epoch: number;
     /** Seconds since 1970. */
     readonly createdAt?: number;
+    /** Id of its resource in the deployment's state, where that is not the server's own. */
+    readonly resourceId?: string;
 }
 
 /** A port or volume of this deployment that belongs to no server, and that the deployment's state does not know. */
@@ -53,6 +55,7 @@ export type Step =
           readonly kind: "adopt";
           readonly urn: string;
           readonly slot: string;
+          /** Its resource's id. */
           readonly serverId: string;
           readonly reason: string;
       }
@@ -99,8 +102,7 @@ export function planRecovery(
     }
     const locked = planLocks(found, memory, now.epoch, seenFor, policy);
     const pending = planPending(found, seenFor, policy);
-    const adopted = new Set(pending.steps.flatMap((step) => (step.kind === "adopt" ? [step.serverId] : [])));
-    const surplus = planServers(found, memory, now.epoch, adopted, seenFor, policy);
+    const surplus = planServers(found, memory, now.epoch, seenFor, policy);
     const parts = found.parts
         .filter(({ kind, id }) => seenFor(`${kind} ${id}`) >= policy.orphanSeconds)
         .map((part): Step => ({ kind: "deletePart", part, reason: `${part.kind} ${part.id} belongs to no server` }));
@@ -157,7 +159,7 @@ function planPending(
         const candidate = latest(servers.filter((server) => server.slot === slot && !isWanted(server, wanted)));
         if (candidate) {
             const reason = `${slot}: ${candidate.id} was created, and its creation not written down`;
-            steps.push({ kind: "adopt", urn, slot, serverId: candidate.id, reason });
+            steps.push({ kind: "adopt", urn, slot, serverId: resourceOf(candidate), reason });
         } else if (seenFor(`pending ${urn}`) >= policy.duplicateSeconds) {
             steps.push({ kind: "clearPending", urn, reason: `${slot}: a server was being created, and there is none` });
         }
@@ -171,13 +173,12 @@ function planServers(
     { servers = [], wanted, pending }: Leftovers,
     { inFlight }: Memory,
     epoch: number,
-    adopted: ReadonlySet<string>,
     seenFor: (what: string) => number,
     policy: ReplacementPolicy,
 ): Part {
     const steps: Step[] = [];
     const waiting: string[] = [];
-    const surplus = servers.filter((server) => !isWanted(server, wanted) && !adopted.has(server.id));
+    const surplus = servers.filter((server) => !isWanted(server, wanted));
     for (const server of surplus) {
         const slot = wanted.find(({ name }) => name === server.slot);
         const present = servers.some(({ id }) => id === slot?.serverId);
@@ -190,7 +191,7 @@ function planServers(
             waiting.push(`${server.slot} may have a server that its deployment does not know: ${server.id}`);
             if (age < policy.duplicateSeconds) continue;
             const reason = `${server.slot}: the deployment's server is gone, and ${server.id} is there instead`;
-            steps.push({ kind: "adopt", urn: slot.urn, slot: server.slot, serverId: server.id, reason });
+            steps.push({ kind: "adopt", urn: slot.urn, slot: server.slot, serverId: resourceOf(server), reason });
         } else if (age >= (slot ? policy.duplicateSeconds : policy.orphanSeconds)) {
             const known = slot ? `${slot.serverId} is the deployment's` : "the deployment has no such slot";
             const reason = `${server.slot}: ${server.id} (epoch ${server.epoch}) is one too many: ${known}`;
@@ -200,6 +201,10 @@ function planServers(
         }
     }
     return { steps, ...(waiting.length > 0 ? { unsettled: waiting.join("; ") } : {}) };
+}
+
+function resourceOf({ id, resourceId = id }: FoundServer): string {
+    return resourceId;
 }
 
 function isWanted({ id }: FoundServer, wanted: readonly Slot[]): boolean {

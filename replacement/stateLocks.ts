@@ -26,7 +26,9 @@ export function fileStateLocks(backend: string, project: string, stack: string):
     return {
         async list() {
             if (!existsSync(directory)) return [];
-            return readdirSync(directory).flatMap((name): StackLock[] => {
+            // Beside each lock there may be a file with its attributes.
+            const names = readdirSync(directory).filter((name) => name.endsWith(".json"));
+            return names.flatMap((name): StackLock[] => {
                 const lock = readJson<{ pid: number; hostname: string }>(join(directory, name));
                 // Without a content it is being written, or removed.
                 if (!lock) return [];
@@ -36,7 +38,9 @@ export function fileStateLocks(backend: string, project: string, stack: string):
             });
         },
         async remove({ id }) {
-            rmSync(join(directory, basename(id)), { force: true });
+            const path = join(directory, basename(id));
+            rmSync(path, { force: true });
+            rmSync(`${path}.attrs`, { force: true });
         },
     };
 }

@@ -121,7 +121,10 @@ export async function simulate(schedule: Schedule, listener: Listener = {}): Pro
     const machines = Array.from({ length: daemons }, (_, at) => new Machine(world, at, policy, listener, crashes));
     for (const machine of machines) machine.start();
     world.onLeader = (leader) => {
-        for (const machine of machines) if (machine.number !== leader && machine.leads()) world.twoLeaders();
+        world.elected(
+            leader,
+            machines.some((machine) => machine.number !== leader && machine.leads()),
+        );
     };
     for (const fault of faults) {
         if (!machineFaults.includes(fault.kind)) continue;

@@ -516,9 +516,13 @@ export class World {
         if (server) server.alive = false;
     }
 
-    /** A daemon became the leader while another one took itself for it. */
-    twoLeaders(): void {
-        this.broken.push(`two led at once (at ${this.now - START} s)`);
+    /** A daemon became the leader: no other one may take itself for it, nor have an engine at work. */
+    elected(leader: number, others: boolean): void {
+        if (others) this.broken.push(`two led at once (at ${this.now - START} s)`);
+        for (const { result, machine, daemon, slot } of this.runs) {
+            const works = result === "running" && daemon.alive && !daemon.stopped && !this.stopped.has(machine);
+            if (works && machine !== leader) this.fail("the engine of an earlier leader is still at work", slot);
+        }
     }
 
     private fail(rule: string, slot: number): void {

@@ -13,13 +13,18 @@ function setUp(count: number) {
         const events: (LeaseEvent & { at: number })[] = [];
         const leases: Lease[] = [];
         let failing = false;
+        let latency = 0.01;
         const service = Object.fromEntries(
             Object.entries(locks.service).map(([name, does]) => [
                 name,
                 async (...given: never[]) => {
-                    await process.wait(0.01);
-                    if (failing) throw new Error("no answer");
-                    return (does as (...all: never[]) => Promise<unknown>)(...given);
+                    if (failing) {
+                        await process.wait(0.01);
+                        throw new Error("no answer");
+                    }
+                    const result = await (does as (...all: never[]) => Promise<unknown>)(...given);
+                    await process.wait(latency);
+                    return result;
                 },
             ]),
         ) as unknown as Locks;
@@ -41,8 +46,11 @@ function setUp(count: number) {
         const fail = (how: boolean) => {
             failing = how;
         };
+        const slow = (seconds: number) => {
+            latency = seconds;
+        };
         const kinds = () => events.map(({ kind }) => kind);
-        return { process, events, leases, running, fail, kinds };
+        return { process, events, leases, running, fail, slow, kinds };
     });
     const until = (second: number) => timeline.run(() => timeline.now >= START + second);
     // Something always happens, so that time goes on.
@@ -71,7 +79,7 @@ describe("the leader's lease", () => {
         assert.ok(first && other);
         // Renewals are sent at 0, 5 and 10 s; the one at 15 s and all after it fail.
         first.fail(true);
-        await until(19.9);
+        await until(19.4);
         assert.deepEqual(first.kinds(), ["elected"]);
         await until(20.6);
         assert.deepEqual(first.kinds(), ["elected", "lost"]);
@@ -84,6 +92,21 @@ describe("the leader's lease", () => {
         first.fail(false);
         await until(80);
         assert.equal(first.events.at(-1)?.kind, "standby");
+    });
+
+    it("is kept over slow answers, and counts from when a renewal was sent", async () => {
+        const { daemons, until } = setUp(1);
+        const [daemon] = daemons as [(typeof daemons)[0]];
+        await until(2);
+        daemon.slow(4);
+        await until(101);
+        assert.deepEqual(daemon.kinds(), ["elected"]);
+        // Renewals are sent every 5 s, so the last one that succeeds at 100 s; its answer comes 4 s later.
+        daemon.fail(true);
+        await until(109.4);
+        assert.deepEqual(daemon.kinds(), ["elected"]);
+        await until(110.6);
+        assert.deepEqual(daemon.kinds(), ["elected", "lost"]);
     });
 
     it("does not hold in a process that was stopped, before any of its timers has fired", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -67,6 +67,7 @@ describe("locks on the deployment's state", () => {
         write("b.json", { pid: process.pid, hostname: hostname() });
         write("c.json", { pid: 1, hostname: "elsewhere" });
         writeFileSync(join(folder, "d.json"), "");
+        write("b.json.attrs", { "user.content_type": "text/plain" });
         const owners = async () => (await locks.list()).map(({ id, owner }) => [id, owner]);
         assert.deepEqual(await owners(), [
             ["a.json", "dead"],
@@ -77,6 +78,7 @@ describe("locks on the deployment's state", () => {
         await locks.remove({ id: "b.json", host: "", pid: 1, owner: "dead" });
         await locks.remove({ id: "b.json", host: "", pid: 1, owner: "dead" });
         assert.deepEqual(await owners(), [["c.json", "elsewhere"]]);
+        assert.deepEqual(readdirSync(folder), ["c.json", "d.json"]);
     });
 
     it("cannot be seen in a backend of another kind", () => {
