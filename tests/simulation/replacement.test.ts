@@ -81,6 +81,10 @@ describe("the replacement loop, simulated", () => {
         );
     });
 
+    it("gives a server that an operator has made the time to boot", async () => {
+        assert.deepEqual((await run({ faults: [fault("slowBoot", 5, 60), fault("operator", 10)] })).runs, []);
+    });
+
     // The scenarios of every self-healing system that was looked at, and what has to come of them.
 
     it("1: every gateway critical, and active for the control plane: frozen, nothing deleted", async () => {
