@@ -120,14 +120,16 @@ describe("the replacement loop on this computer", function () {
         await whole(start);
     });
 
+    const locked = () => {
+        const locks = join(home, "state/.pulumi/locks/organization/gateway/local");
+        return existsSync(locks) ? readdirSync(locks).filter((name) => name.endsWith(".json")) : [];
+    };
+
     /** What a replacement has come to, as seen from outside. */
     const moments: Record<string, (before: string | undefined) => boolean> = {
         "as its engine starts": () =>
             engineProcesses(engineScope("local", join(directory("replacer"), "lib", "session.json"))).length > 0,
-        "as its engine locks the stack": () => {
-            const locks = join(home, "state/.pulumi/locks/organization/gateway/local");
-            return existsSync(locks) && readdirSync(locks).length > 0;
-        },
+        "as its engine locks the stack": () => locked().length > 0,
         "as the new machine starts": (before) => ![undefined, before].includes(incarnation("gw-0")),
     };
     for (const [when, reached] of Object.entries(moments)) {
@@ -152,7 +154,7 @@ describe("the replacement loop on this computer", function () {
                     0,
                 30_000,
             );
-            assert.deepEqual(readdirSync(join(home, "state/.pulumi/locks/organization/gateway/local")), []);
+            assert.deepEqual(locked(), []);
         });
     }
 
