@@ -117,6 +117,17 @@ describe("the replacement loop, simulated", () => {
         const held = await run({ faults: [fault("locked", 5, 100), fault("die", 10)] });
         assert.deepEqual(held.steps, []);
         assert.ok(held.runs.every(([, , at]) => at >= 105));
+        const own = await run({ daemons: 1, faults: [fault("locked", 5, 100), fault("die", 10)] });
+        assert.deepEqual(own.steps, []);
+        // The leader's process is stopped, and its engine goes on: its successor leaves the lock alone.
+        const stopped = await run({
+            faults: [fault("hang", 6), fault("stuckDelete", 5, 100), fault("stopDaemon", 23, 70)],
+        });
+        assert.equal(stopped.epochs, 2);
+        assert.deepEqual(
+            stopped.runs.map(([slot, , at]) => [slot, at < 23 || at > 93]),
+            stopped.runs.map(() => [0, true]),
+        );
         const dead = await run({ daemons: 1, faults: [fault("die", 8), fault("killMachine", 16, 5)] });
         assert.equal(dead.steps.filter((step) => step === "removeLock").length, 1);
     });

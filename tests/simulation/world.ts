@@ -462,12 +462,13 @@ export class World {
         return {
             search: async () => {
                 if (this.is("controlPlaneError") || this.is("stateUnreadable")) throw new Error("503");
-                const lock = this.lock ?? (this.is("locked") ? { host: "operator" } : undefined);
+                // The operator works on the first machine.
+                const lock = this.lock ?? (this.is("locked") ? { host: hostOf(0) } : undefined);
                 const orphaned = this.runs.filter(
                     (run) => run.result === "running" && run.machine === machine && run.daemon !== daemon,
                 );
-                const owner =
-                    lock?.host !== hostOf(machine) ? "elsewhere" : lock.run?.result === "running" ? "alive" : "dead";
+                const runs = !lock?.run || lock.run.result === "running";
+                const owner = lock?.host !== hostOf(machine) ? "elsewhere" : runs ? "alive" : "dead";
                 const pid = lock?.run ? this.runs.indexOf(lock.run) : -1;
                 return {
                     engines: orphaned.map((run) => ({ pid: this.runs.indexOf(run) })),
@@ -487,9 +488,7 @@ export class World {
                         }
                         break;
                     case "removeLock":
-                        if (this.lock?.run?.result === "running" && !this.stopped.has(this.lock.run.machine)) {
-                            this.fail("removed the lock of a run that was alive", this.lock.run.slot);
-                        }
+                        this.judgeUnlocking();
                         this.lock = undefined;
                         break;
                     case "adopt":
@@ -507,6 +506,12 @@ export class World {
                 }
             },
         };
+    }
+
+    private judgeUnlocking(): void {
+        const { run } = this.lock ?? {};
+        const works = run ? run.result === "running" && !this.stopped.has(run.machine) : this.is("locked");
+        if (works) this.fail("removed the lock of a run that was alive", run?.slot ?? 0);
     }
 
     private deleteSurplus({ id, slot: name }: FoundServer): void {
