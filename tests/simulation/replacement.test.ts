@@ -103,6 +103,25 @@ describe("the replacement loop, simulated", () => {
         });
     }
 
+    it("2: a leader that is cut off in the middle of a replacement interrupts its engine", async () => {
+        const { epochs, of } = await run({
+            faults: [
+                fault("hang", 6),
+                fault("stuckDelete", 5, 60),
+                fault("cutOff", 22, 60),
+                fault("cutOff", 22, 60, 3),
+            ],
+        });
+        assert.equal(epochs, 2);
+        assert.equal(of("leadership").filter(({ event }) => event.kind === "lost").length, 1);
+    });
+
+    it("2: a server that an earlier leader's engine made at the last moment is deleted", async () => {
+        const { steps, runs } = await run({ faults: [fault("duplicate", 20)] });
+        assert.deepEqual(steps, ["deleteServer"]);
+        assert.deepEqual(runs, []);
+    });
+
     it("3: killed between the creation and its being written down: adopted, no duplicate", async () => {
         const seen = new Set<string>();
         for (let second = 10; second < 24; second++) {

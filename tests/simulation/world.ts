@@ -83,6 +83,8 @@ export const faultKinds = [
     "stuckDelete",
     /** A run leaves a volume behind. */
     "leak",
+    /** An earlier leader's engine has made a second server, at the last moment. */
+    "duplicate",
     /** A run would change another server, too. */
     "drift",
     /** The pause switch is pressed. */
@@ -239,7 +241,8 @@ export class World {
         const slot = fault.slot % this.size;
         if (fault.kind === "endSession" && this.locks.holder) this.locks.invalidate(this.locks.holder);
         if (fault.kind === "leak") this.parts.push({ kind: "volume", id: `volume-${++this.count}` });
-        const server = this.living(slot)[0];
+        if (fault.kind === "duplicate") this.boot(slot, Math.max(0, this.locks.epoch - 1));
+        const server = this.current(slot);
         if (!server) return;
         if (fault.kind === "die") server.alive = false;
         if (fault.kind === "hang") server.hung = true;
