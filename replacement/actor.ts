@@ -1,6 +1,8 @@
 /** Carries out one replacement, or refuses to. */
 import type { Action } from "./decide";
 import type { Engine, Operation } from "./engine";
+import type { Stamp } from "./stamp";
+import { FencedOff } from "./store";
 
 /** How a replacement ended. The first five left everything as it was. */
 export type Outcome =
@@ -14,8 +16,10 @@ export type Outcome =
     | { readonly kind: "locked"; readonly reason: string }
     /** The loop was told to stop before anything was done. */
     | { readonly kind: "stopped"; readonly reason: string }
+    /** This daemon is not the leader any more. The budget may have been taken, which errs on the safe side. */
+    | { readonly kind: "deposed"; readonly reason: string }
     | { readonly kind: "done" }
-    | { readonly kind: "quota" | "invalid" | "failed"; readonly reason: string };
+    | { readonly kind: "quota" | "invalid" | "failed" | "stuck"; readonly reason: string };
 
 /** What was done and how long it took, in seconds. */
 export interface Report {
@@ -35,6 +39,12 @@ export interface Means {
     readonly stop: AbortSignal;
     /** Interrupts even a replacement that was begun. */
     readonly abort: AbortSignal;
+    /** Aborted when a replacement that was begun takes too long; it is interrupted then. Default: never. */
+    readonly late?: () => AbortSignal;
+    /** Whether this daemon is still the leader, asked at the last moment before the engine acts. Default: it is. */
+    readonly leads?: () => boolean;
+    /** What the new server bears. */
+    readonly stamp?: Stamp;
 }
 
 /**
@@ -47,11 +57,23 @@ export async function replaceServer(action: Action, engine: Engine, means: Means
     const previewed = means.now();
     const seconds = { preview: previewed - start };
     if (refusal) return { outcome: refusal, seconds };
+    // A process that was stopped after the budget was taken goes on here, when another one leads already.
+    if (means.leads?.() === false) {
+        return { outcome: { kind: "deposed", reason: "not the leader any more" }, seconds };
+    }
+    const late = means.late?.();
+    const took = () => ({ ...seconds, replace: means.now() - previewed });
     try {
-        await engine.replace(action.urn, means.abort);
-        return { outcome: { kind: "done" }, seconds: { ...seconds, replace: means.now() - previewed } };
+        await engine.replace(action.urn, late ? AbortSignal.any([means.abort, late]) : means.abort, means.stamp);
+        return { outcome: { kind: "done" }, seconds: took() };
     } catch (error) {
-        return { outcome: classify(error), seconds: { ...seconds, replace: means.now() - previewed } };
+        const outcome = classify(error);
+        // What ended by itself at the last moment is not stuck.
+        const stuck = late?.aborted && !means.abort.aborted && outcome.kind === "failed";
+        return {
+            outcome: stuck ? { kind: "stuck", reason: `interrupted: ${outcome.reason}` } : outcome,
+            seconds: took(),
+        };
     }
 }
 
@@ -59,7 +81,7 @@ export async function replaceServer(action: Action, engine: Engine, means: Means
 async function preview(action: Action, engine: Engine, means: Means): Promise<Outcome | undefined> {
     let operations: Operation[];
     try {
-        operations = await engine.previewReplace(action.urn, means.stop);
+        operations = await engine.previewReplace(action.urn, means.stop, means.stamp);
     } catch (error) {
         if (means.stop.aborted) return { kind: "stopped", reason: "told to stop during the preview" };
         const { kind, reason } = classify(error);
@@ -79,6 +101,7 @@ async function preview(action: Action, engine: Engine, means: Means): Promise<Ou
         if (means.stop.aborted) return { kind: "stopped", reason: "told to stop after the preview" };
         if (!(await means.take())) return { kind: "notTaken", reason: "the budget was changed by somebody else" };
     } catch (error) {
+        if (error instanceof FencedOff) return { kind: "deposed", reason: error.message };
         return { kind: "notTaken", reason: messageOf(error) };
     }
     return undefined;

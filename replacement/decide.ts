@@ -71,7 +71,7 @@ export function decide(observation: Observation, before: Memory, policy: Replace
 
 function judge(facts: PoolFacts, slot: SlotObservation, remembered: SlotMemory): SlotDecision {
     const { time } = facts.observation;
-    const evidence = evidenceAgainst(slot, remembered, time, facts.policy);
+    const evidence = evidenceAgainst(slot, remembered, time, facts.policy, facts.observation.request);
     return {
         slot: slot.slot,
         serverId: slot.serverId,
@@ -95,10 +95,11 @@ function conditionOf(
     return evidence ? "lost" : "suspect";
 }
 
-/** Of the slots that all rules let through: those with hard evidence first, then by name. */
+/** Of the slots that all rules let through: those with hard evidence first, requests last, then by name. */
 function choose(slots: readonly SlotDecision[]): SlotDecision | undefined {
     const candidates = slots.filter((slot) => slot.evidence && slot.verdicts.every((verdict) => verdict.passed));
-    const rank = (slot: SlotDecision) => (slot.evidence?.kind === "hard" ? 0 : 1);
+    const ranks = { hard: 0, soft: 1, request: 2 } as const;
+    const rank = (slot: SlotDecision) => ranks[slot.evidence?.kind ?? "request"];
     return [...candidates].sort((a, b) => rank(a) - rank(b) || (a.slot < b.slot ? -1 : 1))[0];
 }
 
@@ -131,6 +132,17 @@ function explain(
         const first = against.length > 0 ? against.join("; ") : `${action?.slot} comes first`;
         return `${slot.slot} is ${slot.condition}, not replaced: ${first}`;
     });
+}
+
+/** Why a slot's server is not replaced by this decision, for whoever asked for it. */
+export function whyNot({ slots, pool, actions }: Decision, name: string): string {
+    const slot = slots.find((decided) => decided.slot === name);
+    const failing = [...(slot?.verdicts ?? []), ...pool].filter(({ passed }) => !passed).map(({ reason }) => reason);
+    if (!slot) {
+        const known = slots.map((decided) => decided.slot).join(", ") || "none that is known";
+        failing.unshift(`there is no slot "${name}": there are ${known}`);
+    }
+    return failing.length > 0 ? failing.join("; ") : `${actions[0]?.slot ?? "another slot"} comes first`;
 }
 
 /**

@@ -14,12 +14,21 @@ import {
 import { dirname } from "node:path";
 import type { Report } from "./actor";
 import type { Action, Decision } from "./decide";
-import type { Observation } from "./observation";
+import type { LeaseEvent } from "./lease";
+import type { Observation, ReplaceRequest } from "./observation";
 import type { ReplacementPolicy } from "./policy";
+import type { Step } from "./recovery";
 
 /** One entry. `time` is in seconds since 1970. */
 export type JournalEntry =
-    | { readonly kind: "start"; readonly time: number; readonly pid: number; readonly policy: ReplacementPolicy }
+    | {
+          readonly kind: "start";
+          readonly time: number;
+          readonly pid: number;
+          readonly policy: ReplacementPolicy;
+          /** The leader's epoch. */
+          readonly epoch?: number;
+      }
     | { readonly kind: "stop"; readonly time: number; readonly reason: string }
     /** A decision that differs from the last one in more than the time that has passed, with all that it was made of. */
     | {
@@ -27,6 +36,18 @@ export type JournalEntry =
           readonly time: number;
           readonly decision: Omit<Decision, "memory">;
           readonly observation: Observation;
+      }
+    /** A change of the leadership. */
+    | { readonly kind: "leadership"; readonly time: number; readonly event: LeaseEvent }
+    /** Something that earlier runs left behind was settled, or could not be. */
+    | { readonly kind: "recovery"; readonly time: number; readonly step: Step; readonly error?: string }
+    /** An operator's request was answered. */
+    | {
+          readonly kind: "request";
+          readonly time: number;
+          readonly request: ReplaceRequest;
+          readonly done: boolean;
+          readonly text: string;
       }
     | { readonly kind: "action"; readonly time: number; readonly action: Action; readonly report: Report }
     /** Something failed that did not fail, or failed otherwise, the last time. */
@@ -50,7 +71,7 @@ export function fileJournal(path: string, maxBytes = 4 * 1024 * 1024): Journal {
             const file = openForLine(path, Buffer.byteLength(line), maxBytes);
             try {
                 writeSync(file, endsTorn(file) ? `\n${line}` : line);
-                if (entry.kind === "action") fsyncSync(file);
+                if (entry.kind === "action" || entry.kind === "recovery") fsyncSync(file);
             } finally {
                 closeSync(file);
             }

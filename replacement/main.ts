@@ -1,133 +1,86 @@
 /** The replacement loop's program: the daemon, and the commands for those on call. */
+import { randomUUID } from "node:crypto";
 import { userInfo } from "node:os";
 import { resolve } from "node:path";
-import type { Stack } from "@pulumi/pulumi/automation";
 import { Command } from "commander";
-import pino from "pino";
 import { systemClock } from "./clock";
+import { daemon, deskOf, engineOf, observersOf, storeOf } from "./daemon";
 import { decide } from "./decide";
-import { automationEngine, type Engine, machineSlots } from "./engine";
-import { fileJournal, type JournalEntry, readJournal } from "./journal";
-import { runLoop } from "./loop";
+import { readJournal } from "./journal";
 import { forgive } from "./memory";
-import { type Observe, observeWith } from "./observe";
-import { ConsulHttp } from "./observers/consul";
-import { localControlPlane } from "./observers/controlPlane";
-import { engineDeployment } from "./observers/deployment";
-import { renderDecision, renderEntry, renderStatus, type Status } from "./report";
-import { readSettings, type Settings, SettingsError } from "./settings";
-import { readSnapshot, writeSnapshot } from "./snapshot";
-import { consulStore, type Store } from "./store";
+import { renderDecision, renderEntry, renderStatus, type Status, seemsToRun } from "./report";
+import { type ConsulSettings, readSettings, remoteSettings, type Settings, SettingsError } from "./settings";
+import { readSnapshot, type Snapshot } from "./snapshot";
 
-/** What is used of `scripts/engine`: the stack with the same program that `pulumi up` runs. */
-interface EngineModule {
-    openStack(stackName: string, config: { readonly asDeployed: boolean }): Promise<Stack>;
+/** What the commands know: all of the settings on a machine that runs the daemon, or how Consul is reached. */
+type Known = Settings | ConsulSettings;
+
+function isWhole(known: Known): known is Settings {
+    return "journal" in known;
 }
 
-function consulOf({ consul, policy }: Settings): ConsulHttp {
-    return new ConsulHttp({ ...consul, timeoutSeconds: policy.observerTimeoutSeconds });
+const never = new AbortController().signal;
+
+/** What the leader saw last: its own file where it runs here, else what it has published. */
+async function lastSnapshot(known: Known): Promise<Snapshot | undefined> {
+    const here = isWhole(known) ? readSnapshot(known.snapshot) : undefined;
+    const published = await deskOf(known)
+        .published()
+        .catch((error: Error) => {
+            if (!isWhole(known)) throw error;
+            return undefined;
+        });
+    const all = [here, published].flatMap((snapshot) => snapshot ?? []);
+    return all.sort((a, b) => b.observation.time - a.observation.time)[0];
 }
 
-function storeOf(settings: Settings): Store {
-    return consulStore(consulOf(settings), settings.consul.keyPrefix);
-}
-
-async function engineOf(settings: Settings, onOutput?: (text: string) => void): Promise<Engine> {
-    process.chdir(settings.projectDirectory);
-    // As deployed, so that an edit of the configuration that nobody has deployed yet does not hold up the healing.
-    // Imported only here, because it brings the whole program along, which the other commands do not need.
-    const { openStack } = require("../scripts/engine") as EngineModule;
-    const { typeSuffix, namePrefix } = settings.slots;
-    const slotOf = machineSlots(typeSuffix, (name) => name.startsWith(namePrefix));
-    return automationEngine(await openStack(settings.stack, { asDeployed: true }), slotOf, onOutput);
-}
-
-function observersOf(settings: Settings, engine: Engine, store: Store): Observe {
-    if (settings.target !== "local") throw new SettingsError(`target "${settings.target}" has no control plane yet`);
-    return observeWith({
-        deployment: engineDeployment(engine, systemClock),
-        controlPlane: localControlPlane(settings.machinesDirectory),
-        consul: consulOf(settings),
-        service: settings.consul.service,
-        balancers: settings.balancers,
-        store,
-        clock: systemClock,
-        timeoutSeconds: settings.policy.observerTimeoutSeconds,
-    });
-}
-
-/** Runs the loop until SIGTERM or SIGINT. The first lets a replacement end, the second, or too long a wait, does not. */
-async function daemon(settings: Settings): Promise<void> {
-    const log = pino({ base: { stack: settings.stack } });
-    const stop = new AbortController();
-    const abort = new AbortController();
-    const onSignal = (name: NodeJS.Signals) => {
-        log.info({ signal: name }, stop.signal.aborted ? "interrupting" : "stopping");
-        if (stop.signal.aborted) abort.abort();
-        stop.abort();
-        setTimeout(() => abort.abort(), settings.stopSeconds * 1000).unref();
-    };
-    process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
-
-    const store = storeOf(settings);
-    const engine = await engineOf(settings, (text) => log.debug({ engine: text.trimEnd() }));
-    await runLoop({
-        observe: observersOf(settings, engine, store),
-        store,
-        engine,
-        journal: fileJournal(settings.journal, settings.journalMaxBytes),
-        policy: settings.policy,
-        clock: systemClock,
-        signal: stop.signal,
-        abort: abort.signal,
-        log: (entry) => logEntry(log, entry),
-        onDecision: (decision, observation) =>
-            writeSnapshot(settings.snapshot, { pid: process.pid, policy: settings.policy, observation, decision }),
-    });
-}
-
-function logEntry(log: pino.Logger, entry: JournalEntry): void {
-    switch (entry.kind) {
-        case "decision":
-            log.info({ reasons: entry.decision.reasons, actions: entry.decision.actions }, "decision");
-            break;
-        case "action":
-            log.info({ action: entry.action, ...entry.report }, "action");
-            break;
-        case "error":
-            log.warn({ where: entry.where }, entry.message);
-            break;
-        default:
-            log.info(entry.kind);
-    }
-}
-
-async function statusOf(settings: Settings): Promise<Status> {
-    const snapshot = readSnapshot(settings.snapshot);
-    const pause = await storeOf(settings)
+async function statusOf(known: Known): Promise<Status> {
+    const snapshot = await lastSnapshot(known);
+    const pause = await storeOf(known)
         .pause()
         .catch(() => "unknown" as const);
+    const entries = await journalOf(known).catch(() => []);
     return {
         now: systemClock.now(),
         ...(snapshot ? { snapshot } : {}),
         ...(pause ? { pause } : {}),
-        actions: readJournal(settings.journal).filter((entry) => entry.kind === "action"),
+        actions: entries.flatMap((entry) => (entry.kind === "action" ? [entry] : [])),
     };
 }
 
-async function dryRun(settings: Settings): Promise<string> {
-    const store = storeOf(settings);
-    const observe = observersOf(settings, await engineOf(settings), store);
+/** The journal on disk where a daemon runs here, and what the leaders have published; oldest first, each entry once. */
+async function journalOf(known: Known) {
+    const here = isWhole(known) ? readJournal(known.journal) : [];
+    const published = await deskOf(known)
+        .records()
+        .catch((error: Error) => {
+            if (!isWhole(known)) throw error;
+            return [];
+        });
+    const written = new Set(here.map((entry) => JSON.stringify(entry)));
+    const others = published.filter((entry) => !written.has(JSON.stringify(entry)));
+    return others.length > 0 ? [...here, ...others].sort((a, b) => a.time - b.time) : here;
+}
+
+async function dryRun(known: Known): Promise<string> {
+    if (!isWhole(known)) {
+        const snapshot = await lastSnapshot(known);
+        if (!snapshot) throw new SettingsError("no loop has published what it sees yet");
+        const { observation, decision, policy } = snapshot;
+        return renderDecision(decide(observation, decision.memory, { ...policy, dryRun: true }));
+    }
+    const store = storeOf(known);
+    const observe = observersOf(known, await engineOf(known, randomUUID()), store);
     const { memory } = await store.load();
-    const policy = { ...settings.policy, dryRun: true };
+    const policy = { ...known.policy, dryRun: true };
     const first = decide(await observe(true), memory, policy);
     // Hard evidence has to be seen twice.
-    await systemClock.sleep(policy.intervalSeconds, new AbortController().signal);
+    await systemClock.sleep(policy.intervalSeconds, never);
     return renderDecision(decide(await observe(true), first.memory, policy));
 }
 
-async function pardon(settings: Settings, slot: string): Promise<void> {
-    const store = storeOf(settings);
+async function pardon(known: Known, slot: string): Promise<void> {
+    const store = storeOf(known);
     for (let attempt = 0; attempt < 5; attempt++) {
         const { memory, index } = await store.load();
         if (await store.save(forgive(memory, slot), index)) return;
@@ -135,8 +88,37 @@ async function pardon(settings: Settings, slot: string): Promise<void> {
     throw new Error("the loop's memory changed each time it was to be written; try again");
 }
 
-function explanation(settings: Settings, last: number, slot: string | undefined): string {
-    const entries = readJournal(settings.journal).flatMap((entry) => renderEntry(entry, slot) ?? []);
+/** Asks the leader to replace a server, and waits for what comes of it. */
+async function replace(known: Known, slot: string, why: string, timeoutSeconds: number): Promise<string> {
+    const desk = deskOf(known);
+    const now = systemClock.now();
+    const snapshot = await lastSnapshot(known);
+    const running = snapshot && seemsToRun({ now, snapshot, actions: [] });
+    if (!running) throw new SettingsError("no loop leads at present, so nobody would answer: see status");
+    const request = { id: randomUUID(), slot, who: userInfo().username, why, when: now };
+    if (!(await desk.ask(request))) {
+        const other = await desk.request();
+        throw new SettingsError(`another request waits: ${other?.slot}, asked for by ${other?.who}; try again later`);
+    }
+    try {
+        for (;;) {
+            const answer = await desk.answer().catch(() => undefined);
+            if (answer?.id === request.id) {
+                if (answer.done) return `${answer.text}\n`;
+                throw new SettingsError(`${slot} was not replaced: ${answer.text}`);
+            }
+            if (systemClock.now() - now > timeoutSeconds) {
+                throw new SettingsError(`no answer in ${timeoutSeconds} s: see status and explain`);
+            }
+            await systemClock.sleep(0.5, never);
+        }
+    } finally {
+        await desk.withdraw(request.id).catch(() => undefined);
+    }
+}
+
+async function explanation(known: Known, last: number, slot: string | undefined): Promise<string> {
+    const entries = (await journalOf(known)).flatMap((entry) => renderEntry(entry, slot) ?? []);
     return entries.length > 0 ? entries.slice(-last).join("\n") : "The journal has nothing about that.\n";
 }
 
@@ -146,44 +128,74 @@ function positive(text: string): number {
     return number;
 }
 
+interface Options {
+    readonly config?: string;
+    readonly consul?: string[];
+    readonly ca?: string;
+    readonly serverName?: string;
+    readonly token?: string;
+    readonly prefix?: string;
+}
+
 /** The command line. Exported for tests. */
 export function program(print: (text: string) => void): Command {
     const root = new Command("replacement").description("The loop that replaces broken gateways.");
-    const command = (name: string, description: string) =>
-        root
+    const command = (name: string, description: string) => {
+        const env = process.env;
+        return root
             .command(name)
             .description(description)
-            .requiredOption("--config <file>", "the daemon's settings", process.env.GATEWAY_REPLACEMENT);
-    const settings = ({ config }: { config: string }) => readSettings(resolve(config));
+            .option("--config <file>", "the daemon's settings, on its machine", env.GATEWAY_REPLACEMENT)
+            .option("--consul <url...>", "from anywhere else: Consul's servers", env.CONSUL_HTTP_ADDR?.split(","))
+            .option("--ca <file>", "their certificate authority, PEM", env.CONSUL_CACERT)
+            .option("--server-name <name>", "the name in their certificates", env.CONSUL_TLS_SERVER_NAME)
+            .option("--token <file>", "file with a token for Consul", env.CONSUL_HTTP_TOKEN_FILE)
+            .option("--prefix <prefix>", "where the loop's keys are in Consul");
+    };
+    const settings = ({ config }: Options) => {
+        if (config === undefined) throw new SettingsError("--config is missing: the daemon's settings");
+        return readSettings(resolve(config));
+    };
+    const known = (options: Options): Known => {
+        if (options.config !== undefined) return settings(options);
+        if (options.consul) return remoteSettings({ ...options, consul: options.consul });
+        throw new SettingsError("either --config (on a machine of the loop) or --consul (from anywhere) is needed");
+    };
 
     command("daemon", "run the loop").action((options) => daemon(settings(options)));
     command("status", "what the loop sees, and why it does or does not act")
         .option("--json", "the same for programs")
         .action(async (options) => {
-            const status = await statusOf(settings(options));
+            const status = await statusOf(known(options));
             print(options.json ? `${JSON.stringify(status, null, 4)}\n` : renderStatus(status));
         });
     command("explain", "the last entries of the journal, with every rule's verdict")
         .argument("[slot]", "only what concerns this slot")
         .option("--last <n>", "how many entries", positive, 5)
-        .action((slot, options) => print(explanation(settings(options), options.last, slot)));
+        .action(async (slot, options) => print(await explanation(known(options), options.last, slot)));
     command("pause", "replace nothing until resumed")
         .option("--reason <text>", "why, for others on call", "no reason given")
         .action(async (options) => {
             const who = userInfo().username;
-            await storeOf(settings(options)).setPause({ who, why: options.reason, when: systemClock.now() });
+            await storeOf(known(options)).setPause({ who, why: options.reason, when: systemClock.now() });
             print(`Paused by ${who}: ${options.reason}\n`);
         });
     command("resume", "replace again")
         .argument("[slot]", "let this slot be tried again that was stopped or given up")
         .action(async (slot, options) => {
-            if (slot === undefined) await storeOf(settings(options)).setPause(undefined);
-            else await pardon(settings(options), slot);
+            if (slot === undefined) await storeOf(known(options)).setPause(undefined);
+            else await pardon(known(options), slot);
             print(slot === undefined ? "Resumed.\n" : `${slot} may be tried again.\n`);
         });
-    command("dry-run", "look twice and say what would be done").action(async (options) =>
-        print(await dryRun(settings(options))),
-    );
+    command(
+        "dry-run",
+        "say what would be done: by looking twice, or, from elsewhere, by what the leader saw last",
+    ).action(async (options) => print(await dryRun(known(options))));
+    command("replace", "have the leader replace a slot's server, if every rule but the one for evidence agrees")
+        .argument("<slot>", "the slot's name")
+        .option("--reason <text>", "why, for others on call", "no reason given")
+        .option("--timeout <seconds>", "how long to wait for the outcome", positive, 900)
+        .action(async (slot, options) => print(await replace(known(options), slot, options.reason, options.timeout)));
     return root;
 }
 

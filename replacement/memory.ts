@@ -11,6 +11,8 @@ const slotMemorySchema = z.strictObject({
     serverId: z.string(),
     /** Start of the boot grace: since when the server is active, or when it was seen first. */
     activeSince: time,
+    /** The server failed because there was no room for it. */
+    noRoom: z.boolean().optional(),
     /** Whether it was ever healthy, which ends the boot grace. */
     passed: z.boolean(),
     /** Sightings in a row of a server that is gone or failed. */
@@ -29,10 +31,12 @@ const slotMemorySchema = z.strictObject({
 
 const inFlightSchema = z.strictObject({
     slot: z.string(),
-    evidence: z.enum(["hard", "soft"]),
+    evidence: z.enum(["hard", "soft", "request"]),
     /** The server that is being replaced. */
     serverId: z.string(),
     startedAt: time,
+    /** The epoch of the leader that began it. */
+    epoch: z.number().optional(),
     /** When the engine was done; a replacement without it was interrupted. */
     finishedAt: time.optional(),
     interrupted: z.boolean().optional(),
@@ -48,6 +52,10 @@ export const memorySchema = z.strictObject({
     taken: z.array(time),
     /** The replacement whose server is not yet known to be healthy, or to have failed. */
     inFlight: inFlightSchema.optional(),
+    /** Who began the last replacement: the leader's epoch, and its machine's name. */
+    author: z.strictObject({ epoch: z.number(), host: z.string() }).optional(),
+    /** Leftovers of earlier runs, by what they are: when they were seen first. */
+    sightings: z.record(z.string(), time).optional(),
     /** Nothing is replaced before this time. */
     hold: z.strictObject({ until: time, reason: z.string() }).optional(),
 });
@@ -67,7 +75,7 @@ const DAY = 86_400;
 /** How a replacement ended, as far as the memory is concerned. */
 export type Settlement =
     | { readonly kind: "done" }
-    | { readonly kind: "refused" | "locked" | "quota" | "invalid" | "failed"; readonly reason: string };
+    | { readonly kind: "refused" | "locked" | "quota" | "invalid" | "failed" | "stuck"; readonly reason: string };
 
 /** Whether everything could be seen without which nothing is decided. */
 export function hasSight(observation: Observation): boolean {
@@ -88,7 +96,8 @@ export function remember(observation: Observation, memory: Memory, policy: Repla
               ]),
           )
         : memory.slots;
-    const { hold, inFlight, observedAt: _, ...rest } = memory;
+    const { inFlight, observedAt: _, hold: held, ...rest } = memory;
+    const hold = noRoomHold(observation, memory, policy) ?? held;
     const next: Memory = {
         ...rest,
         // Servers that were not looked at are as if nothing had been observed.
@@ -99,6 +108,17 @@ export function remember(observation: Observation, memory: Memory, policy: Repla
         ...(inFlight ? { inFlight } : {}),
     };
     return sight ? landed(observation, next, policy) : next;
+}
+
+/** The hold that a server asks for which failed because there was no room, once for each such server. */
+function noRoomHold({ slots, time }: Observation, memory: Memory, policy: ReplacementPolicy): Memory["hold"] {
+    const failed = slots.find(({ slot, serverId, controlPlane }) => {
+        const before = memory.slots[slot];
+        return controlPlane.noRoom === true && !(before?.serverId === serverId && before.noRoom);
+    });
+    if (!failed) return undefined;
+    const reason = `${failed.slot}: ${failed.controlPlane.detail ?? "there was no room for it"}`;
+    return { until: time + policy.holdSeconds, reason };
 }
 
 interface Moment {
@@ -124,6 +144,7 @@ function rememberSlot(
     return {
         serverId: slot.serverId,
         activeSince: Math.min(time, slot.controlPlane.activeSince ?? same?.activeSince ?? time),
+        ...(slot.controlPlane.noRoom ? { noRoom: true } : {}),
         passed: healthy || (same?.passed ?? false),
         ...(hard ? { hard } : {}),
         ...(lost ? { lostSince: since(same?.lostSince) } : {}),
@@ -200,15 +221,28 @@ export function interrupted(memory: Memory): Memory {
     return rest;
 }
 
+/** Who begins a replacement. */
+export interface Author {
+    readonly epoch: number;
+    readonly host: string;
+}
+
 /** The memory in which a replacement is begun: budget and try are taken. To be stored before anything is done. */
-export function begin(memory: Memory, action: Action, time: number): Memory {
+export function begin(memory: Memory, action: Action, time: number, author?: Author): Memory {
     const slot = memory.slots[action.slot];
     if (!slot) throw new Error(`nothing is known of ${action.slot}`);
     return {
         ...interrupted(memory),
         slots: { ...memory.slots, [action.slot]: { ...slot, tries: [...slot.tries, time] } },
         taken: [...memory.taken, time],
-        inFlight: { slot: action.slot, evidence: action.evidence, serverId: action.serverId, startedAt: time },
+        inFlight: {
+            slot: action.slot,
+            evidence: action.evidence,
+            serverId: action.serverId,
+            startedAt: time,
+            ...(author ? { epoch: author.epoch } : {}),
+        },
+        ...(author ? { author } : {}),
     };
 }
 
@@ -229,6 +263,7 @@ export function settle(
         case "failed":
             return backOff(idle, action.slot, time, policy);
         case "invalid":
+        case "stuck":
             return stop(idle, action, settlement.reason, time);
         case "refused":
             return { ...idle, hold: { until: time + policy.holdSeconds, reason: settlement.reason } };

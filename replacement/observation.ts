@@ -13,6 +13,8 @@ export interface ControlPlaneView {
     readonly activeSince?: number;
     /** For people: why it is in this state. */
     readonly detail?: string;
+    /** It failed because the quota is used up, or no host has room. */
+    readonly noRoom?: boolean;
 }
 
 /** The gateway's health in Consul. `absent`: not registered. `maintenance`: somebody took it out on purpose. */
@@ -49,6 +51,17 @@ export interface Pause {
     readonly when: number;
 }
 
+/** An operator's request to replace a server without evidence against it. */
+export interface ReplaceRequest {
+    /** Unique; the answer bears it. */
+    readonly id: string;
+    readonly slot: string;
+    readonly who: string;
+    readonly why: string;
+    /** Seconds since 1970. */
+    readonly when: number;
+}
+
 /** What all observers saw at one moment. */
 export interface Observation {
     readonly version: 1;
@@ -61,6 +74,10 @@ export interface Observation {
     readonly controlPlane: Sight;
     /** The switch; "unknown" when it could not be read, undefined when it is not pressed. */
     readonly pause?: Pause | "unknown";
+    /** What an operator asks for. */
+    readonly request?: ReplaceRequest;
+    /** Seen means that nothing is left of an earlier run that has to be settled first. Undefined: nobody looked. */
+    readonly leftovers?: Sight;
     readonly slots: readonly SlotObservation[];
 }
 

@@ -1,5 +1,6 @@
 /** Brings all observers' views together to one observation. */
 import type { Clock } from "./clock";
+import { type Desk, requestLifetime } from "./desk";
 import type { Slot } from "./engine";
 import type { BalancerState, ControlPlaneView, Observation, Sight } from "./observation";
 import { type BalancerOptions, balancerStates } from "./observers/balancer";
@@ -17,6 +18,8 @@ export interface Observers {
     readonly service: string;
     readonly balancers: readonly BalancerOptions[];
     readonly store: Pick<Store, "pause">;
+    /** Where operators ask for replacements; none: nobody can. */
+    readonly desk?: Pick<Desk, "request">;
     readonly clock: Clock;
     readonly timeoutSeconds: number;
 }
@@ -27,22 +30,26 @@ export type Observe = (fresh: boolean) => Promise<Observation>;
 /** An {@link Observe} from observers. */
 export function observeWith(observers: Observers): Observe {
     return async (fresh) => {
-        const [wanted, consul, pause, ...balancers] = await Promise.all([
+        const [wanted, consul, pause, asked, ...balancers] = await Promise.all([
             tryTo(() => wantedServers(observers, fresh)),
             tryTo(() => consulHealth(observers.consul, observers.service)),
             tryTo(() => observers.store.pause()),
+            tryTo(async () => observers.desk?.request()),
             ...observers.balancers.map((balancer) => tryTo(() => balancerStates(balancer, observers.timeoutSeconds))),
         ]);
         const { slots = [], views } = wanted.value ?? {};
         const states = new Map(observers.balancers.map(({ name }, index) => [name, balancers[index]?.value] as const));
+        const time = observers.clock.now();
+        const request = asked.value && time - asked.value.when < requestLifetime ? asked.value : undefined;
         const switched = pause.error === undefined ? pause.value : ("unknown" as const);
         return {
             version: 1,
-            time: observers.clock.now(),
+            time,
             deployment: sight(wanted.error),
             consul: sight(consul.error),
             controlPlane: sight(views?.error ?? unknownServers(views?.value) ?? (views ? undefined : "not asked")),
             ...(switched === undefined ? {} : { pause: switched }),
+            ...(request ? { request } : {}),
             slots: slots.map((slot) => ({
                 slot: slot.name,
                 urn: slot.urn,

@@ -41,6 +41,17 @@ export interface ReplacementPolicy {
      * was refused. Default 600, as Gardener's machine-controller-manager.
      */
     readonly holdSeconds: number;
+    /**
+     * How long one replacement may take. After that it is interrupted, and its slot left alone until its server changes
+     * or an operator says otherwise. Default 600, as Gardener's machine-controller-manager drains for.
+     */
+    readonly stuckSeconds: number;
+    /** Time from one search for leftovers of earlier runs to the next. Default 300. */
+    readonly sweepSeconds: number;
+    /** How far apart the sightings have to be of a server nobody knows before it is deleted. Default 60. */
+    readonly duplicateSeconds: number;
+    /** The same for a port or volume without a server. Default 900, as Gardener's machine-controller-manager. */
+    readonly orphanSeconds: number;
     /** Wait, for the whole pool, after the stack was found locked by another run. Default 30. */
     readonly lockRetrySeconds: number;
     /** Time from the end of one round of observing and deciding to the next. Default 10. */
@@ -68,6 +79,10 @@ export const defaultPolicy: ReplacementPolicy = {
     backoffFirstSeconds: 120,
     backoffMaxSeconds: 1800,
     holdSeconds: 600,
+    stuckSeconds: 600,
+    sweepSeconds: 300,
+    duplicateSeconds: 60,
+    orphanSeconds: 900,
     lockRetrySeconds: 30,
     intervalSeconds: 10,
     maxGapSeconds: 60,
@@ -90,6 +105,7 @@ export const localPolicy: ReplacementPolicy = {
     backoffFirstSeconds: 2,
     backoffMaxSeconds: 30,
     holdSeconds: 30,
+    duplicateSeconds: 5,
     lockRetrySeconds: 2,
     intervalSeconds: 1,
     maxGapSeconds: 5,
@@ -120,6 +136,10 @@ export const replacementPolicySchema = z.strictObject({
     backoffFirstSeconds: seconds.optional().describe("wait after a slot's first failed try; it doubles with each"),
     backoffMaxSeconds: seconds.optional().describe("the longest such wait"),
     holdSeconds: seconds.optional().describe("wait after a used-up quota, or after a refused preview"),
+    stuckSeconds: seconds.optional().describe("how long one replacement may take before it is interrupted"),
+    sweepSeconds: seconds.optional().describe("time from one search for leftovers of earlier runs to the next"),
+    duplicateSeconds: seconds.optional().describe("how far apart the two sightings of a surplus server have to be"),
+    orphanSeconds: seconds.optional().describe("the same for a port or volume without a server"),
     lockRetrySeconds: seconds.optional().describe("wait after the stack was found locked"),
     intervalSeconds: seconds.optional().describe("time between two rounds of observing"),
     maxGapSeconds: seconds.optional().describe("observations further apart are not continuous"),

@@ -1,6 +1,7 @@
 /** Texts for the person on call. Times are in UTC. */
 import type { Decision, SlotDecision } from "./decide";
 import type { JournalEntry } from "./journal";
+import type { LeaseEvent } from "./lease";
 import type { Pause } from "./observation";
 import type { Verdict } from "./rules";
 import type { Snapshot } from "./snapshot";
@@ -100,6 +101,17 @@ export function renderEntry(entry: JournalEntry, slot?: string): string | undefi
             return `${at}  the loop ends: ${entry.reason}\n`;
         case "error":
             return `${at}  error in ${entry.where}: ${entry.message}\n`;
+        case "leadership":
+            return `${at}  ${leadership(entry.event)}\n`;
+        case "recovery": {
+            const failed = entry.error === undefined ? "" : `: failed: ${entry.error}`;
+            return `${at}  ${entry.step.kind}: ${entry.step.reason}${failed}\n`;
+        }
+        case "request": {
+            if (slot !== undefined && entry.request.slot !== slot) return undefined;
+            const { who, why, slot: name } = entry.request;
+            return `${at}  ${who} asks to replace ${name} (${why}): ${entry.done ? "" : "refused: "}${entry.text}\n`;
+        }
         case "action": {
             if (slot !== undefined && entry.action.slot !== slot) return undefined;
             const { outcome, seconds } = entry.report;
@@ -110,6 +122,23 @@ export function renderEntry(entry: JournalEntry, slot?: string): string | undefi
         case "decision":
             if (slot !== undefined && !entry.decision.slots.some((decided) => decided.slot === slot)) return undefined;
             return renderDecision(entry.decision, slot);
+    }
+}
+
+function leadership(event: LeaseEvent): string {
+    switch (event.kind) {
+        case "standby":
+            return event.holder
+                ? `stands by: process ${event.holder.pid} on ${event.holder.host} leads (epoch ${event.holder.epoch})`
+                : "stands by: nobody leads";
+        case "elected":
+            return `leads from now on (epoch ${event.epoch})`;
+        case "lost":
+            return `leads no longer (epoch ${event.epoch}): ${event.reason}`;
+        case "released":
+            return `gives the leadership back (epoch ${event.epoch})`;
+        case "error":
+            return `cannot reach the leader's lock: ${event.message}`;
     }
 }
 

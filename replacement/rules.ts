@@ -1,7 +1,15 @@
 /** The rules of replacement, one small function each. A rule looks at what is known and passes its verdict. */
 
 import { inBootGrace, isHardGone, isSoftGone, type Memory, type SlotMemory } from "./memory";
-import { balancerWord, consulWord, exists, isServing, type Observation, type SlotObservation } from "./observation";
+import {
+    balancerWord,
+    consulWord,
+    exists,
+    isServing,
+    type Observation,
+    type ReplaceRequest,
+    type SlotObservation,
+} from "./observation";
 import { maxGone, type ReplacementPolicy } from "./policy";
 
 /** What one rule says, and of what it judged. */
@@ -29,10 +37,10 @@ export interface SlotFacts extends PoolFacts {
 
 /**
  * Evidence against a server. Hard: the control plane says that it is gone or failed. Soft: it exists, but it is lost
- * for Consul and the balancers.
+ * for Consul and the balancers. Request: an operator wants it replaced.
  */
 export interface Evidence {
-    readonly kind: "hard" | "soft";
+    readonly kind: "hard" | "soft" | "request";
     /** Whether there is enough of it to act. */
     readonly complete: boolean;
     readonly since?: number;
@@ -47,6 +55,18 @@ const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ?
 
 /** The evidence against a slot's server, or undefined when there is none. */
 export function evidenceAgainst(
+    slot: SlotObservation,
+    remembered: SlotMemory,
+    time: number,
+    policy: ReplacementPolicy,
+    request?: ReplaceRequest,
+): Evidence | undefined {
+    const found = evidenceSeen(slot, remembered, time, policy);
+    if (request?.slot !== slot.slot || found?.complete) return found;
+    return { kind: "request", complete: true, reason: `asked for by ${request.who}: ${request.why}` };
+}
+
+function evidenceSeen(
     slot: SlotObservation,
     remembered: SlotMemory,
     time: number,
@@ -154,6 +174,14 @@ export function noneInFlight({ memory: { inFlight, slots }, observation: { time 
         `the replacement of ${inFlight?.slot} is in flight: ${state}`,
         { inFlight: inFlight ?? null },
     );
+}
+
+/** Nothing of an earlier run is left that a new one could collide with: an engine, a lock, a server being created. */
+export function leftoversSettled({ observation: { leftovers } }: PoolFacts): Verdict {
+    const why = `an earlier run is to be settled first: ${leftovers?.error}`;
+    return verdict("leftovers", leftovers?.seen !== false, "nothing is left of an earlier run", why, {
+        error: leftovers?.error ?? null,
+    });
 }
 
 /** No wait after a used-up quota, a refused preview or a locked stack. */
@@ -277,6 +305,7 @@ export const poolRules: readonly ((facts: PoolFacts) => Verdict)[] = [
     consulSeen,
     controlPlaneSeen,
     noMassLoss,
+    leftoversSettled,
     noneInFlight,
     notHeld,
     hourlyBudget,

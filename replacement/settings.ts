@@ -1,7 +1,8 @@
 /** The configuration file of the daemon. */
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
+import { leaseTimes } from "./lease";
 import { defaultPolicy, localPolicy, type ReplacementPolicy, replacementPolicySchema, resolvePolicy } from "./policy";
 import { defaultPrefix } from "./store";
 
@@ -27,7 +28,42 @@ export const settingsSchema = z.strictObject({
     /** Status pages, such as `http://10.0.0.21:9192/;csv`. */
     balancers: z.array(z.strictObject({ name: z.string().min(1), url })).default([]),
     /** Folder of the machines (target `local`). */
-    machinesDirectory: path,
+    machinesDirectory: path.optional(),
+    /** How to log in to the cloud (target `openstack`). */
+    openstack: z
+        .strictObject({
+            authUrl: url,
+            credentialId: z.string().min(1),
+            /** File with the application credential's secret. */
+            secretFile: path,
+            region: z.string().optional(),
+            interface: z.enum(["public", "internal", "admin"]).optional(),
+            caFile: path.optional(),
+            /** Whether the cloud has block storage, to be searched for volumes that are left. */
+            volumes: z.boolean().default(true),
+        })
+        .optional(),
+    /** `ADDRESS:PORT` of `/metrics` and `/health`; none: they are not served. */
+    listen: z
+        .string()
+        .regex(/^[\w.:[\]-]+:\d+$/)
+        .optional(),
+    /** Times of the leader's lease, in seconds. Consul allows no TTL below 10. */
+    lease: z
+        .strictObject({
+            ttl: z.number().min(10).max(86_400).default(leaseTimes.ttl),
+            lockDelay: z.number().min(0).max(60).default(leaseTimes.lockDelay),
+            renew: z.number().positive().default(leaseTimes.renew),
+            stopAfter: z.number().positive().default(leaseTimes.stopAfter),
+            retry: z.number().positive().default(leaseTimes.retry),
+        })
+        .refine(
+            ({ ttl, stopAfter, renew }) => renew < stopAfter && stopAfter < ttl,
+            "renew < stopAfter < ttl has to hold",
+        )
+        .prefault({}),
+    /** What this daemon leaves for its successor on this machine. Default: `session.json` beside the journal. */
+    session: path.optional(),
     /** The journal; its folder is made when it is missing. */
     journal: path,
     /** Size at which the journal starts a new file, keeping one old one. */
@@ -55,7 +91,39 @@ export const settingsSchema = z.strictObject({
 export type SettingsFile = z.input<typeof settingsSchema>;
 
 /** The daemon's settings, with absolute paths and the whole policy. */
-export type Settings = Omit<z.output<typeof settingsSchema>, "policy"> & { readonly policy: ReplacementPolicy };
+export type Settings = Omit<z.output<typeof settingsSchema>, "policy" | "session"> & {
+    readonly policy: ReplacementPolicy;
+    readonly session: string;
+};
+
+/** How Consul is reached, which is all that most commands need. */
+export type ConsulSettings = Pick<Settings, "consul" | "policy">;
+
+/** Settings for a command on a machine that has none, from its options. @throws SettingsError */
+export function remoteSettings(given: {
+    readonly consul: readonly string[];
+    readonly ca?: string;
+    readonly serverName?: string;
+    readonly token?: string;
+    readonly prefix?: string;
+}): ConsulSettings {
+    const addresses = given.consul.map((address) => (address.includes("://") ? address : `http://${address}`));
+    const wrong = addresses.filter((address) => !url.safeParse(address).success);
+    if (wrong.length > 0) throw new SettingsError(`--consul: not a URL: ${wrong.join(", ")}`);
+    const keyPrefix = given.prefix ?? defaultPrefix;
+    if (!keyPrefix.endsWith("/")) throw new SettingsError("--prefix has to end with /");
+    return {
+        consul: {
+            addresses,
+            service: "",
+            keyPrefix,
+            ...(given.ca ? { caFile: resolve(given.ca) } : {}),
+            ...(given.serverName ? { serverName: given.serverName } : {}),
+            ...(given.token ? { tokenFile: resolve(given.token) } : {}),
+        },
+        policy: defaultPolicy,
+    };
+}
 
 /** A mistake of the user's, to be told without a stack trace. */
 export class SettingsError extends Error {
@@ -88,14 +156,32 @@ export function parseSettings(text: string, file: string): Settings {
     }
     const given = result.data;
     const { caFile, tokenFile, ...consul } = given.consul;
+    const missing =
+        given.target === "local" && !given.machinesDirectory
+            ? "machinesDirectory"
+            : given.target === "openstack" && !given.openstack
+              ? "openstack"
+              : undefined;
+    if (missing) throw new SettingsError(`${file}:\n  ${missing}: target ${given.target} needs it`);
+    const { openstack, machinesDirectory } = given;
     return {
         ...given,
+        ...(openstack
+            ? {
+                  openstack: {
+                      ...openstack,
+                      secretFile: resolve(openstack.secretFile),
+                      ...(openstack.caFile ? { caFile: resolve(openstack.caFile) } : {}),
+                  },
+              }
+            : {}),
+        ...(machinesDirectory ? { machinesDirectory: resolve(machinesDirectory) } : {}),
+        session: resolve(given.session ?? join(dirname(given.journal), "session.json")),
         consul: {
             ...consul,
             ...(caFile ? { caFile: resolve(caFile) } : {}),
             ...(tokenFile ? { tokenFile: resolve(tokenFile) } : {}),
         },
-        machinesDirectory: resolve(given.machinesDirectory),
         journal: resolve(given.journal),
         snapshot: resolve(given.snapshot),
         projectDirectory: resolve(given.projectDirectory),

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { emptyMemory, type Memory, memorySchema } from "./memory";
 import type { Pause } from "./observation";
-import type { ConsulHttp } from "./observers/consul";
+import type { ConsulHttp, KvOperation } from "./observers/consul";
 
 /** A memory, and by which version of it the next one is compared. */
 export interface Stored {
@@ -10,24 +10,40 @@ export interface Stored {
     readonly index: number;
 }
 
+/** What a write is bound to: it is refused once this session does not hold the leader's lock any more. */
+export interface Fence {
+    readonly session: string;
+}
+
+/** A write was refused because the writer is not the leader any more. */
+export class FencedOff extends Error {
+    override readonly name = "FencedOff";
+}
+
 /** All of these throw when the store cannot be reached, or holds what this program does not understand. */
 export interface Store {
     load(): Promise<Stored>;
-    /** Writes if nobody has since `index`. @returns the new version, or undefined when somebody has. */
-    save(memory: Memory, index: number): Promise<Stored | undefined>;
+    /**
+     * Writes if nobody has since `index`, and if the fence holds; without one anybody may, such as an operator.
+     *
+     * @returns the new version, or undefined when somebody has written.
+     * @throws FencedOff when the fence does not hold.
+     */
+    save(memory: Memory, index: number, fence?: Fence): Promise<Stored | undefined>;
     /** Undefined when the loop is not paused. */
     pause(): Promise<Pause | undefined>;
     /** Sets the pause switch, or with undefined releases it. */
     setPause(pause: Pause | undefined): Promise<void>;
 }
 
-/** A store in this process, for tests and simulations. */
-export function memoryStore(): Store {
+/** A store in this process, for tests and simulations; `holds` tells whether a session has the lock. */
+export function memoryStore(holds: (session: string) => boolean = () => true): Store {
     let stored: Stored = { memory: emptyMemory, index: 0 };
     let paused: Pause | undefined;
     return {
         load: async () => structuredClone(stored),
-        async save(memory, index) {
+        async save(memory, index, fence) {
+            if (fence && !holds(fence.session)) throw new FencedOff("the lock has another holder");
             if (index !== stored.index) return undefined;
             stored = structuredClone({ memory, index: index + 1 });
             return stored;
@@ -41,6 +57,11 @@ export function memoryStore(): Store {
 
 /** Where the keys are by default. */
 export const defaultPrefix = "gateway/replacement/";
+
+/** The key of the leader's lock below a prefix. It is never deleted, because its epoch would begin anew. */
+export function lockKey(prefix = defaultPrefix): string {
+    return `${prefix}leader`;
+}
 
 const pauseSchema = z.object({ who: z.string(), why: z.string(), when: z.number() });
 
@@ -60,9 +81,21 @@ export function consulStore(consul: ConsulHttp, prefix = defaultPrefix): Store {
             const found = await read(memoryKey, memorySchema);
             return found ? { memory: found.value, index: found.index } : { memory: emptyMemory, index: 0 };
         },
-        async save(memory, index) {
-            const written = await consul.swapKey(memoryKey, JSON.stringify(memory), index);
-            return written === undefined ? undefined : { memory, index: written };
+        async save(memory, index, fence) {
+            const Value = Buffer.from(JSON.stringify(memory)).toString("base64");
+            const fencing: KvOperation[] = fence
+                ? [{ KV: { Verb: "check-session", Key: lockKey(prefix), Session: fence.session } }]
+                : [];
+            const operations: KvOperation[] = [
+                ...fencing,
+                { KV: { Verb: "cas", Key: memoryKey, Value, Index: index } },
+            ];
+            const { results, failed } = await consul.transact(operations);
+            if (failed && failed.operation < fencing.length) throw new FencedOff(failed.what);
+            if (failed) return undefined;
+            const written = results?.at(-1)?.ModifyIndex;
+            if (written === undefined) throw new Error("Consul: /v1/txn: the answer has no result");
+            return { memory, index: written };
         },
         pause: async () => (await read(pauseKey, pauseSchema))?.value,
         async setPause(pause) {

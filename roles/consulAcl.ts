@@ -1,3 +1,4 @@
+import { sessionNode } from "../replacement/locks";
 import { consulApi, consulUser } from "./consul";
 import { type Layout, type Role, secretRef } from "./role";
 
@@ -43,12 +44,13 @@ export function bootTokens(gatewayService: string): BootToken[] {
         },
         {
             secret: "replacerToken",
-            description: "the replacement loop: the catalog, and its own notes",
+            description: "the replacement loop: the catalog, its own notes, and its leader's lock",
             rules: [
                 'node_prefix "" { policy = "read" }',
                 'service_prefix "" { policy = "read" }',
                 'key_prefix "gateway/replacement/" { policy = "write" }',
-                'session_prefix "" { policy = "write" }',
+                `node "${sessionNode}" { policy = "write" }`,
+                `session "${sessionNode}" { policy = "write" }`,
             ].join("\n"),
         },
         // Made here so that its value is known without asking Consul; its policy comes with the objects in Consul.

@@ -4,7 +4,7 @@ import { type Layout, type Role, secretRef } from "./role";
 /** What a machine that runs the replacement loop needs. */
 export interface ReplacerArgs {
     /** The loop's settings, save the paths on the machine. */
-    readonly settings: Omit<SettingsFile, "consul" | "journal" | "snapshot"> & {
+    readonly settings: Omit<SettingsFile, "consul" | "journal" | "snapshot" | "session" | "listen"> & {
         readonly consul: Omit<SettingsFile["consul"], "caFile" | "tokenFile">;
     };
     /** The authority's certificate, PEM. It is public. */
@@ -16,6 +16,12 @@ export interface ReplacerArgs {
     /** The secret that holds the loop's token. */
     readonly token: string;
 }
+
+/** The daemon mostly waits: these make it a fifth smaller, and its looks no slower than anybody notices. */
+export const nodeFlags = ["--optimize-for-size", "--max-semi-space-size=1"] as const;
+
+/** Where the loop serves `/metrics` and `/health`, on its machine's local address. */
+export const replacerPort = 9195;
 
 /** Where the loop's settings are on its machine. */
 export function replacerSettingsPath(layout: Pick<Layout, "etc">): string {
@@ -31,6 +37,8 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
         consul: { ...args.settings.consul, caFile, tokenFile },
         journal: `${layout.lib}/journal.jsonl`,
         snapshot: `${layout.run}/snapshot.json`,
+        session: `${layout.lib}/session.json`,
+        listen: `${layout.localAddress}:${replacerPort}`,
     };
     const path = replacerSettingsPath(layout);
     return {
@@ -44,7 +52,7 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
             {
                 name: "replacer",
                 description: "Replacement loop",
-                argv: [`${layout.bin}/node`, `${layout.bin}/replacer.cjs`, "daemon", `--config=${path}`],
+                argv: [`${layout.bin}/node`, ...nodeFlags, `${layout.bin}/replacer.cjs`, "daemon", `--config=${path}`],
                 environment: args.environment,
                 user: "replacer",
                 // A replacement in progress is let to end.
@@ -57,7 +65,7 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
             { name: "project", source: { kind: "project", file: ".", sha256: "" } },
         ],
         users: ["replacer"],
-        ports: [],
+        ports: [{ name: "replacer-http", port: replacerPort, protocol: "tcp", reach: "machine" }],
         healthChecks: [],
     };
 }

@@ -116,7 +116,15 @@ export function program(): Program {
  */
 export async function openStack(
     stackName: string,
-    { run = program().run, ...config }: ConfigSource & { readonly run?: automation.PulumiFn } = {},
+    {
+        run = program().run,
+        environment: extra = {},
+        ...config
+    }: ConfigSource & {
+        readonly run?: automation.PulumiFn;
+        /** What the CLI gets besides, and no other process. */
+        readonly environment?: Readonly<Record<string, string>>;
+    } = {},
 ): Promise<automation.Stack> {
     const environment = engineEnvironment(stackName, config);
     const pulumiCommand = await automation.PulumiCommand.get({ root: pulumiRoot() });
@@ -124,7 +132,7 @@ export async function openStack(
     Object.assign(process.env, environment);
     removeStaleLocks(stackName);
     const inline = { stackName, projectName: "gateway", program: run };
-    const workspace = { pulumiCommand, envVars: environment };
+    const workspace = { pulumiCommand, envVars: { ...environment, ...extra } };
     const select = () => automation.LocalWorkspace.selectStack(inline, { ...workspace, workDir: PROJECT });
     try {
         return await select();

@@ -27,7 +27,12 @@ export class ConsulHttp {
     }
 
     /** @throws Error when no server gives an answer below 500; other statuses are for the caller. */
-    async ask(path: string, method: "GET" | "PUT" | "DELETE" = "GET", body?: string): Promise<Response> {
+    async ask(
+        path: string,
+        method: "GET" | "PUT" | "DELETE" = "GET",
+        body?: string,
+        signal?: AbortSignal,
+    ): Promise<Response> {
         const { addresses, caFile, tokenFile, serverName, timeoutSeconds } = this.options;
         const token = tokenFile === undefined ? undefined : readFileSync(tokenFile, "utf8").trim();
         const problems: string[] = [];
@@ -43,6 +48,7 @@ export class ConsulHttp {
                     ...(body === undefined ? {} : { body }),
                     ...(caFile === undefined ? {} : { ca: readFileSync(caFile, "utf8") }),
                     ...(serverName === undefined ? {} : { serverName }),
+                    ...(signal === undefined ? {} : { signal }),
                 });
                 if (answer.status < 500) {
                     this.preferred = at;
@@ -51,6 +57,7 @@ export class ConsulHttp {
                 problems.push(`${new URL(address).host}: ${answer.status} ${answer.body.trim().slice(0, 100)}`);
             } catch (error) {
                 problems.push((error as Error).message);
+                if (signal?.aborted) break;
             }
         }
         throw new Error(`Consul: ${problems.join("; ")}`);
@@ -62,13 +69,36 @@ export class ConsulHttp {
     }
 
     /** A key of the KV store and its version; undefined when there is none. */
-    async getKey(key: string): Promise<{ value: string; index: number } | undefined> {
+    async getKey(key: string): Promise<ConsulKey | undefined> {
         const path = `/v1/kv/${key}`;
         const answer = await this.ask(path);
         if (answer.status === 404) return undefined;
-        const [entry] = parse<{ Value: string | null; ModifyIndex: number }[]>(path, answer);
-        if (!entry) return undefined;
-        return { value: Buffer.from(entry.Value ?? "", "base64").toString("utf8"), index: entry.ModifyIndex };
+        const [entry] = parse<RawKey[]>(path, answer);
+        return entry && toKey(entry);
+    }
+
+    /** All keys that begin with `prefix`; none is no error. */
+    async getKeys(prefix: string): Promise<(ConsulKey & { readonly key: string })[]> {
+        const path = `/v1/kv/${prefix}?recurse=true`;
+        const answer = await this.ask(path);
+        if (answer.status === 404) return [];
+        return parse<RawKey[]>(path, answer).map((entry) => ({ ...toKey(entry), key: entry.Key }));
+    }
+
+    /**
+     * Carries out operations all together or not at all.
+     *
+     * @returns what each has written; or, when one of them did not apply, which one (0 is the first).
+     */
+    async transact(operations: readonly KvOperation[]): Promise<TransactionAnswer> {
+        const path = "/v1/txn";
+        const answer = await this.ask(path, "PUT", JSON.stringify(operations));
+        if (answer.status === 409) {
+            const { Errors } = JSON.parse(answer.body) as { Errors: { OpIndex?: number; What: string }[] };
+            return { failed: { operation: Errors[0]?.OpIndex ?? 0, what: Errors[0]?.What ?? "" } };
+        }
+        const { Results } = parse<{ Results: { KV: RawKey }[] }>(path, answer);
+        return { results: Results.map(({ KV }) => KV) };
     }
 
     /** Writes a key, whatever it holds. */
@@ -77,26 +107,55 @@ export class ConsulHttp {
         parse(path, await this.ask(path, "PUT", value));
     }
 
-    /**
-     * Writes a key if its version is `index` (0: there is none), as a transaction because that tells the new version.
-     *
-     * @returns the new version, or undefined when the key had another.
-     */
-    async swapKey(key: string, value: string, index: number): Promise<number | undefined> {
-        const path = "/v1/txn";
-        const operation = { KV: { Verb: "cas", Key: key, Value: Buffer.from(value).toString("base64"), Index: index } };
-        const answer = await this.ask(path, "PUT", JSON.stringify([operation]));
-        if (answer.status === 409) return undefined;
-        const { Results } = parse<{ Results: { KV: { ModifyIndex: number } }[] }>(path, answer);
-        const written = Results[0]?.KV.ModifyIndex;
-        if (written === undefined) throw new Error(`Consul: ${path}: the answer has no result`);
-        return written;
-    }
-
     /** Removes a key, if there is one. */
     async deleteKey(key: string): Promise<void> {
         parse(`/v1/kv/${key}`, await this.ask(`/v1/kv/${key}`, "DELETE"));
     }
+}
+
+/** A key of the KV store. */
+export interface ConsulKey {
+    readonly value: string;
+    /** Its version. */
+    readonly index: number;
+    /** How many sessions have had it as their lock. */
+    readonly lockIndex: number;
+    /** The session that has it as its lock now. */
+    readonly session?: string;
+}
+
+/** An operation of a transaction on the KV store; `Value` is in base64. */
+export interface KvOperation {
+    readonly KV: {
+        readonly Verb: "cas" | "lock" | "check-session" | "set" | "delete-cas";
+        readonly Key: string;
+        readonly Value?: string;
+        readonly Index?: number;
+        readonly Session?: string;
+    };
+}
+
+/** How a transaction ended. */
+export interface TransactionAnswer {
+    readonly results?: readonly RawKey[];
+    readonly failed?: { readonly operation: number; readonly what: string };
+}
+
+interface RawKey {
+    readonly Key: string;
+    readonly Value: string | null;
+    readonly ModifyIndex: number;
+    readonly LockIndex: number;
+    readonly Session?: string;
+}
+
+function toKey({ Value, ModifyIndex, LockIndex, Session }: RawKey): ConsulKey {
+    return {
+        value: Buffer.from(Value ?? "", "base64").toString("utf8"),
+        index: ModifyIndex,
+        lockIndex: LockIndex,
+        ...(Session ? { session: Session } : {}),
+    };
 }
 
 function parse<T>(path: string, answer: Response): T {

@@ -4,7 +4,7 @@ import * as https from "node:https";
 /** A request to an API of the deployment. */
 export interface Request {
     readonly url: string;
-    readonly method?: "GET" | "PUT" | "DELETE";
+    readonly method?: "GET" | "POST" | "PUT" | "DELETE";
     readonly headers?: Readonly<Record<string, string>>;
     readonly body?: string;
     /** Certificate authority, PEM. */

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { consulDesk } from "../../replacement/desk";
+import { leaseTimes } from "../../replacement/lease";
+import { consulLocks } from "../../replacement/locks";
 import { emptyMemory } from "../../replacement/memory";
 import { ConsulHttp, consulHealth, consulState } from "../../replacement/observers/consul";
-import { consulStore } from "../../replacement/store";
+import { consulStore, FencedOff } from "../../replacement/store";
 import { toolPath } from "../../scripts/tools";
 
 /** A loopback address that no other test uses. */
@@ -65,6 +68,53 @@ describe("the replacement loop's view of a real Consul", () => {
         const won = (await Promise.all(writes)).filter((stored) => stored !== undefined);
         assert.equal(won.length, 1);
         assert.deepEqual(await store.load(), won[0]);
+    });
+
+    it("refuses the writes of who does not hold the lock any more", async () => {
+        const prefix = "fenced/";
+        const store = consulStore(consul, prefix);
+        const locks = consulLocks(consul, prefix, { ...leaseTimes, lockDelay: 0 });
+        const holder = { host: "a", pid: 1 };
+        const [first, second] = [await locks.open(), await locks.open()];
+        assert.equal(await locks.acquire(first, holder), 1);
+        assert.equal(await locks.acquire(first, holder), 1, "it is its own already");
+        assert.equal(await locks.acquire(second, { host: "b", pid: 2 }), undefined);
+        assert.deepEqual(await locks.holder(), { ...holder, epoch: 1 });
+        const stored = await store.save({ ...emptyMemory, taken: [1] }, 0, { session: first });
+        assert.ok(stored);
+        await assert.rejects(store.save(emptyMemory, stored.index, { session: second }), FencedOff);
+
+        await locks.release(first);
+        assert.equal(await locks.renew(first), false);
+        assert.equal(await locks.acquire(second, holder), 2, "a greater epoch");
+        await assert.rejects(store.save(emptyMemory, stored.index, { session: first }), FencedOff);
+        assert.deepEqual((await store.load()).memory.taken, [1]);
+        assert.ok(await store.save(emptyMemory, stored.index, { session: second }));
+        assert.equal(await store.save(emptyMemory, stored.index, { session: second }), undefined);
+    });
+
+    it("takes requests, answers them, and keeps a bounded journal", async () => {
+        const desk = consulDesk(consul, "desk/");
+        const request = { id: "1", slot: "gw-0", who: "ann", why: "study", when: 1 };
+        assert.equal(await desk.ask(request), true);
+        assert.equal(await desk.ask({ ...request, id: "2" }), false, "one at a time");
+        assert.deepEqual(await desk.request(), request);
+        await desk.withdraw("2");
+        assert.deepEqual(await desk.request(), request);
+        const answer = { id: "1", done: true, text: "gw-0 was replaced", time: 2 };
+        await desk.reply(answer);
+        assert.deepEqual(await desk.answer(), answer);
+        assert.equal(await desk.request(), undefined);
+
+        assert.deepEqual(await desk.records(), []);
+        const stop = (time: number) => ({ kind: "stop", time, reason: "told to stop" }) as const;
+        for (let time = 0; time < 66; time++) await desk.record(stop(time));
+        // The next leader goes on where the first one ended.
+        const next = consulDesk(consul, "desk/");
+        for (let time = 66; time < 70; time++) await next.record(stop(time));
+        const times = (await desk.records()).map(({ time }) => time);
+        assert.equal(times.length, 64);
+        assert.deepEqual([times[0], times.at(-1)], [6, 69]);
     });
 
     it("has a pause switch", async () => {

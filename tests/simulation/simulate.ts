@@ -1,15 +1,17 @@
-/** Runs the real loop in a {@link World}, kills it now and then, and tells which rules were broken. */
+/** Runs the real daemons (election, loop, recovery) in a {@link World}, and tells which rules were broken. */
 import * as fc from "fast-check";
 import type { JournalEntry } from "../../replacement/journal";
+import { type Lease, lead } from "../../replacement/lease";
 import { type LoopParts, runLoop } from "../../replacement/loop";
 import { forgive } from "../../replacement/memory";
 import { localPolicy, maxGone, type ReplacementPolicy } from "../../replacement/policy";
-import { memoryStore, type Store } from "../../replacement/store";
-import { type Fault, faultKinds, World } from "./world";
+import type { Store } from "../../replacement/store";
+import { Process, START } from "./timeline";
+import { type Fault, faultKinds, hostOf, machineFaults, World } from "./world";
 
-/** When the loop is killed. */
+/** When the leader is killed. */
 export interface Crash {
-    /** Before or after which of its calls to the outside, counted from the last start. */
+    /** Before or after which of its calls to the outside, counted from the last crash of this kind. */
     readonly call: number;
     readonly when: "before" | "after";
     /** Whether a run of the engine dies with it, or goes on by itself. */
@@ -21,6 +23,8 @@ export interface Crash {
 /** All that chance decides. */
 export interface Schedule {
     readonly size: number;
+    /** How many machines run a daemon. */
+    readonly daemons: number;
     readonly budgetPerHour: number;
     readonly budgetPerDayPerServer: number;
     readonly faults: readonly Fault[];
@@ -32,25 +36,35 @@ export interface Result {
     /** Runs of the engine. */
     readonly runs: number;
     readonly crashes: number;
+    /** How many leaders there were. */
+    readonly epochs: number;
     /** Rules that were broken; empty is well. */
     readonly broken: readonly string[];
     /** Whether the pool was whole at the end. */
     readonly whole: boolean;
     /** Whether it had to be. */
     readonly expected: boolean;
+    /** Simulated seconds. */
+    readonly seconds: number;
 }
 
-/** The laptop's policy, with times of tries that a schedule of some minutes can show. */
+/** The laptop's policy, with times of tries and of leftovers that a schedule of some minutes can show. */
 export const simulatedPolicy: ReplacementPolicy = {
     ...localPolicy,
+    intervalSeconds: 2,
     backoffFirstSeconds: 8,
     triesWindowSeconds: 150,
+    stuckSeconds: 40,
+    sweepSeconds: 20,
+    orphanSeconds: 15,
 };
 
 /** Faults begin and crashes happen in the first so many seconds; then the world is well. */
-const CHAOS_SECONDS = 120;
+export const CHAOS_SECONDS = 120;
 /** After that the pool has to be whole at the latest. */
-const HEALING_SECONDS = 400;
+const HEALING_SECONDS = 600;
+/** And for so long it has to have been, with nothing left over, for the simulation to end. */
+const CALM_SECONDS = 30;
 
 /** Arbitrary schedules. */
 export function schedules(): fc.Arbitrary<Schedule> {
@@ -63,132 +77,274 @@ export function schedules(): fc.Arbitrary<Schedule> {
         })
         .map((drawn) => ({ ...drawn, seconds: Math.min(drawn.seconds, CHAOS_SECONDS - drawn.at) }));
     const deadly = fault.map((drawn) => ({ ...drawn, kind: drawn.seconds % 2 ? ("die" as const) : ("hang" as const) }));
+    const ofMachines = fault.map((drawn) => ({
+        ...drawn,
+        kind: ([...machineFaults, "cutOff"] as const)[drawn.seconds % 5] ?? "cutOff",
+    }));
     const crash: fc.Arbitrary<Crash> = fc.record({
-        call: fc.integer({ min: 1, max: 150 }),
+        call: fc.integer({ min: 1, max: 120 }),
         when: fc.constantFrom("before", "after"),
         engineDies: fc.boolean(),
         downSeconds: fc.integer({ min: 0, max: 20 }),
     });
     return fc.record({
         size: fc.integer({ min: 1, max: 6 }),
+        daemons: fc.constantFrom(1, 2, 3, 3),
         budgetPerHour: fc.constantFrom(2, 4, 12, 12),
         budgetPerDayPerServer: fc.constantFrom(1, 6, 6),
         faults: fc
-            .tuple(fc.array(deadly, { maxLength: 5 }), fc.array(fault, { maxLength: 5 }))
-            .map(([some, others]) => [...some, ...others]),
-        crashes: fc.array(crash, { maxLength: 4 }),
+            .tuple(
+                fc.array(deadly, { maxLength: 5 }),
+                fc.array(fault, { maxLength: 5 }),
+                fc.array(ofMachines, { maxLength: 3 }),
+            )
+            .map((parts) => parts.flat()),
+        crashes: fc.array(crash, { maxLength: 3 }),
     });
 }
 
-/** Runs one schedule; `tell` is told of each entry of the loop's journal. */
-export async function simulate(
-    { size, faults, crashes, ...budgets }: Schedule,
-    tell: (entry: JournalEntry) => void = () => undefined,
-): Promise<Result> {
+/** What a simulation tells besides its result. */
+export interface Listener {
+    /** Each entry of each daemon's journal. */
+    readonly journal?: (entry: JournalEntry, machine: number) => void;
+    /** The world, once it is made. */
+    readonly world?: (world: World) => void;
+}
+
+/** Runs one schedule. The same schedule always goes the same way. */
+export async function simulate(schedule: Schedule, listener: Listener = {}): Promise<Result> {
+    const { size, faults, crashes, daemons, ...budgets } = schedule;
     const policy = { ...simulatedPolicy, ...budgets };
-    const store = memoryStore();
-    const world = new World(size, faults, policy, async () => (await store.load()).memory);
-    const start = world.now;
-    const end = start + CHAOS_SECONDS + HEALING_SECONDS;
-    let pardoned = false;
-    let wholeFor = 0;
-    const over = () => world.now >= end || (world.now > start + CHAOS_SECONDS && wholeFor > 15);
-    const pass = (seconds: number) => {
-        world.advance(seconds);
-        const whole = Array.from({ length: size }, (_, slot) => world.serves(slot)).every(Boolean);
-        wholeFor = whole ? wholeFor + seconds : 0;
+    const world = new World(size, faults, policy);
+    listener.world?.(world);
+    const { timeline } = world;
+    const machines = Array.from({ length: daemons }, (_, at) => new Machine(world, at, policy, listener, crashes));
+    for (const machine of machines) machine.start();
+    world.onLeader = (leader) => {
+        world.elected(
+            leader,
+            machines.some((machine) => machine.number !== leader && machine.leads()),
+        );
     };
-    let crashed = 0;
-    while (!over()) {
-        await life(world, store, crashes[crashed], policy, tell, pass, over);
-        const crash = crashes[crashed];
-        if (!crash || over()) break;
-        crashed++;
-        world.crashedAt = world.now;
-        if (crash.engineDies) world.killEngine();
-        pass(crash.downSeconds);
-        if (!pardoned && world.now > start + CHAOS_SECONDS) {
-            pardoned = true;
-            world.pardonedAt = world.now;
-            await pardonAll(store);
+    for (const fault of faults) {
+        if (!machineFaults.includes(fault.kind)) continue;
+        const machine = machines[fault.slot % daemons];
+        timeline.after(fault.at, () => machine?.suffer(fault));
+    }
+    timeline.after(CHAOS_SECONDS, () => void pardonAll(world));
+    const chaos = START + CHAOS_SECONDS;
+    await timeline.run(
+        () =>
+            world.now >= chaos + HEALING_SECONDS ||
+            (world.now > chaos && world.wholeFor > CALM_SECONDS && world.leftBehind().length === 0),
+    );
+    const whole = world.wholeFor > 0;
+    const { memory } = await world.store.load();
+    const given = world.budgetLeft(memory) && !faults.some(({ kind }) => kind === "invalid");
+    const stuck = world.stuck().length;
+    const frozen = size <= 2 ? size : Math.ceil(size / 2);
+    const expected = given && stuck <= maxGone(policy, size) && stuck < frozen;
+    const broken = [...world.broken, ...(given ? world.leftBehind() : [])];
+    if (expected && !whole) broken.push("the pool is not whole although the world is well");
+    return {
+        runs: world.runs.length,
+        crashes: machines.reduce((sum, machine) => sum + machine.deaths, 0),
+        epochs: world.locks.epoch,
+        broken,
+        whole,
+        expected,
+        seconds: world.now - START,
+    };
+}
+
+/** An operator lets every slot be tried again. */
+async function pardonAll(world: World): Promise<void> {
+    world.pardonedAt = world.now;
+    const { memory, index } = await world.store.load();
+    await world.store.save(Object.keys(memory.slots).reduce(forgive, memory), index);
+}
+
+/** Calls to the outside that the leaders have made, and which crash is next: it hits whoever leads then. */
+const counters = new WeakMap<World, { calls: number; crashed: number }>();
+
+/** A machine that runs a daemon, which is started again when it was killed. */
+class Machine {
+    deaths = 0;
+    private daemon: Process | undefined;
+    private lease: Lease | undefined;
+    private stop = new AbortController();
+    /** What the daemon has written down on its disk: the session that may hold the lock. */
+    private session: string | undefined;
+
+    constructor(
+        private readonly world: World,
+        readonly number: number,
+        private readonly policy: ReplacementPolicy,
+        private readonly listener: Listener,
+        private readonly crashes: readonly Crash[],
+    ) {}
+
+    /** Starts the daemon, which first ends what its predecessor on this machine has left running. */
+    start(): void {
+        const { world, number } = this;
+        if (this.daemon?.alive) return;
+        const daemon = new Process(world.timeline, `${hostOf(number)}/${this.deaths}`);
+        this.daemon = daemon;
+        this.stop = new AbortController();
+        const predecessor = this.session;
+        void (async () => {
+            if (predecessor) {
+                world.killRuns(number);
+                await this.reach(daemon, () => world.locks.service.release(predecessor)).catch(() => undefined);
+            }
+            await this.lead(daemon);
+        })();
+    }
+
+    /** Whether its daemon takes itself for the leader, and is not stopped. */
+    leads(): boolean {
+        const { daemon, lease } = this;
+        return daemon?.alive === true && !daemon.stopped && lease?.lost.aborted === false;
+    }
+
+    /** What a fault does to it. */
+    suffer({ kind, seconds, slot }: Fault): void {
+        const { world, number, daemon } = this;
+        const { timeline } = world;
+        if (kind === "killDaemon" || kind === "killMachine") {
+            this.die(kind === "killMachine" || slot % 2 === 0, seconds);
+        } else if (daemon?.alive && !daemon.stopped) {
+            daemon.stopped = true;
+            if (kind === "stopMachine") world.stopped.add(number);
+            timeline.after(seconds, () => {
+                world.stopped.delete(number);
+                timeline.resume(daemon, slot % 2 === 1);
+            });
         }
     }
-    const living = Array.from({ length: size }, (_, slot) => world.living(slot).length);
-    const whole = wholeFor > 0;
-    const expected = await mustHeal(world, faults, policy);
-    const broken = [...world.broken];
-    if (living.some((count) => count > 1)) broken.push(`more than one server in a slot: ${living.join(" ")}`);
-    if (expected && !whole) broken.push("the pool is not whole although the world is well");
-    return { runs: world.runs.length, crashes: crashed, broken, whole, expected };
-}
 
-/** Whether the loop has all that it needs, at the end, to make the pool whole. */
-async function mustHeal(world: World, faults: readonly Fault[], policy: ReplacementPolicy): Promise<boolean> {
-    const stuck = world.stuck().length;
-    const frozen = world.size <= 2 ? world.size : Math.ceil(world.size / 2);
-    if (faults.some(({ kind, at, seconds }) => kind === "invalid" || at + seconds > CHAOS_SECONDS)) return false;
-    return (await world.budgetLeft()) && stuck <= maxGone(policy, world.size) && stuck < frozen;
-}
+    /** The daemon is killed, and started again later. */
+    private die(engineToo: boolean, downSeconds: number): void {
+        if (!this.daemon?.alive) return;
+        this.deaths++;
+        this.daemon.alive = false;
+        this.lease = undefined;
+        this.world.stopped.delete(this.number);
+        this.world.forgottenAt = this.world.now;
+        if (engineToo) this.world.killRuns(this.number);
+        this.world.timeline.after(downSeconds, () => this.start());
+    }
 
-async function pardonAll(store: Store): Promise<void> {
-    const { memory, index } = await store.load();
-    await store.save(Object.keys(memory.slots).reduce(forgive, memory), index);
-}
-
-/** One life of the loop, which ends by its crash or when all is over. What it calls after its death never answers. */
-async function life(
-    world: World,
-    store: Store,
-    crash: Crash | undefined,
-    policy: ReplacementPolicy,
-    tell: (entry: JournalEntry) => void,
-    pass: (seconds: number) => void,
-    over: () => boolean,
-): Promise<void> {
-    const stop = new AbortController();
-    let calls = 0;
-    let die: () => void = () => undefined;
-    const death = new Promise<void>((resolve) => {
-        die = resolve;
-    });
-    const never = () => {
-        die();
-        return new Promise<never>(() => undefined);
-    };
-    const call = async <T>(does: () => Promise<T> | T): Promise<T> => {
-        const fatal = ++calls === crash?.call;
-        if (fatal && crash.when === "before") return never();
-        const result = await does();
-        return fatal ? never() : result;
-    };
-    const troubled = <T>(does: () => Promise<T>) =>
-        call(() => {
-            if (world.is("storeError")) throw new Error("the store does not answer");
-            return does();
-        });
-    const wait = (seconds: number) =>
-        call(() => {
-            pass(seconds);
-            if (over()) stop.abort();
-        });
-    const parts: LoopParts = {
-        observe: () => call(() => world.observe()),
-        engine: world.engine(wait),
-        store: {
-            load: () => troubled(() => store.load()),
-            async save(memory, index) {
-                if (world.is("storeConflict")) await touch(store);
-                return troubled(() => store.save(memory, index));
+    private async lead(daemon: Process): Promise<void> {
+        const { world, number, listener } = this;
+        const { service } = world.locks;
+        const reach = <T>(does: () => Promise<T>) => this.reach(daemon, does);
+        const write = (entry: JournalEntry) => listener.journal?.(entry, number);
+        await lead(
+            {
+                locks: {
+                    open: () => reach(() => service.open()),
+                    renew: (session) => reach(() => service.renew(session)),
+                    acquire: (session, holder) => reach(() => service.acquire(session, holder)),
+                    release: (session) => reach(() => service.release(session)),
+                    holder: () => reach(() => service.holder()),
+                },
+                clock: daemon.clock,
+                holder: { host: hostOf(number), pid: this.deaths },
+                signal: this.stop.signal,
+                tell: (event) => write({ kind: "leadership", time: world.now, event }),
+                onSession: (session) => {
+                    this.session = session;
+                },
             },
-            pause: () => store.pause(),
-            setPause: (pause) => store.setPause(pause),
-        },
-        journal: { append: tell },
-        policy,
-        clock: { now: () => world.now, sleep: (seconds) => wait(seconds) },
-        signal: stop.signal,
-    };
-    await Promise.race([runLoop(parts), death]);
+            async (lease) => {
+                this.lease = lease;
+                world.onLeader(number);
+                await this.term(daemon, lease, write);
+                this.lease = undefined;
+            },
+        );
+    }
+
+    /** A call to Consul from this machine. One whose answer is lost may have been carried out. */
+    private async reach<T>(daemon: Process, does: () => Promise<T>): Promise<T> {
+        const { world, number } = this;
+        const cut = world.is("cutOff", number, 3);
+        if (cut || world.is("noLeader")) {
+            if (cut && Math.floor(world.now) % 3 === 0) await does().catch(() => undefined);
+            await daemon.wait(1);
+            throw new Error("Consul does not answer");
+        }
+        const result = await does();
+        await daemon.wait(0.01);
+        return result;
+    }
+
+    /** What the daemon does as the leader: the real loop, with calls that it may not survive. */
+    private async term(daemon: Process, lease: Lease, write: (entry: JournalEntry) => void): Promise<void> {
+        const { world, number, policy, stop } = this;
+        const { store } = world;
+        world.forgottenAt = world.now;
+        const counter = counters.get(world) ?? { calls: 0, crashed: 0 };
+        counters.set(world, counter);
+        const never = new Promise<never>(() => undefined);
+        const call = async <T>(does: () => Promise<T> | T): Promise<T> => {
+            if (!daemon.alive) return never;
+            const crash = this.crashes[counter.crashed];
+            const fatal = ++counter.calls === crash?.call;
+            const die = () => {
+                counter.calls = 0;
+                counter.crashed++;
+                this.die(crash?.engineDies === true, crash?.downSeconds ?? 0);
+                return never;
+            };
+            if (fatal && crash.when === "before") return die();
+            const result = await does();
+            return fatal ? die() : result;
+        };
+        const troubled = <T>(does: () => Promise<T>) =>
+            call(() =>
+                this.reach(daemon, async () => {
+                    if (world.is("storeError")) throw new Error("the store does not answer");
+                    return does();
+                }),
+            );
+        const engine = world.engine(daemon, number, () => lease.session);
+        const janitor = world.janitor(daemon, number);
+        const parts: LoopParts = {
+            observe: () => call(() => world.observe(world.is("cutOff", number, 3))),
+            engine: {
+                ...engine,
+                previewReplace: (urn, signal) => call(() => engine.previewReplace(urn, signal)),
+                replace: (urn, signal, stamp) => call(() => engine.replace(urn, signal, stamp)),
+            },
+            store: {
+                load: () => troubled(() => store.load()),
+                async save(memory, index, fence) {
+                    if (world.is("storeConflict")) await touch(store);
+                    return troubled(() => store.save(memory, index, fence));
+                },
+                pause: () => troubled(async () => (world.is("switch") ? { who: "", why: "", when: 0 } : undefined)),
+                setPause: (pause) => store.setPause(pause),
+            },
+            janitor: {
+                search: (signal) => call(() => janitor.search(signal)),
+                carryOut: (step, signal) => call(() => janitor.carryOut(step, signal)),
+            },
+            desk: {
+                reply: async ({ id }) => {
+                    if (world.request?.id === id) world.request = undefined;
+                },
+            },
+            journal: { append: write },
+            policy,
+            clock: daemon.clock,
+            lease,
+            host: hostOf(number),
+            signal: stop.signal,
+        };
+        await runLoop(parts);
+    }
 }
 
 /** Somebody else writes: the same memory, as a new version. */

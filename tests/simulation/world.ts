@@ -1,9 +1,11 @@
 /**
- * A small world for the replacement loop: a pool of servers, a control plane, Consul, two balancers, a deployment engine
- * and the loop's store, with a clock that only goes on when somebody waits. It keeps a record of what is done to the
- * servers, and says at once when the loop breaks a rule.
+ * A small world for the replacement loop: machines with daemons, a pool of servers, a control plane, Consul with its
+ * sessions, two balancers, and a deployment engine with its state and lock. Time only goes on when somebody waits. It
+ * says at once when a rule is broken.
  */
-import type { Engine, Operation } from "../../replacement/engine";
+import type { Engine, Operation, PendingCreate, Slot } from "../../replacement/engine";
+import { leaseTimes } from "../../replacement/lease";
+import { MemoryLocks } from "../../replacement/locks";
 import type { Memory } from "../../replacement/memory";
 import {
     type BalancerState,
@@ -13,11 +15,16 @@ import {
     isServing,
     type Observation,
     type Pause,
+    type ReplaceRequest,
     type SlotObservation,
 } from "../../replacement/observation";
 import { maxGone, type ReplacementPolicy } from "../../replacement/policy";
+import type { FoundServer, Janitor, LoosePart } from "../../replacement/recovery";
+import type { Stamp } from "../../replacement/stamp";
+import { memoryStore, type Store } from "../../replacement/store";
+import { type Process, START, Timeline } from "./timeline";
 
-/** What can go wrong, for `seconds` from `at` (seconds after the start) on; with `slot` where it concerns one. */
+/** What can go wrong, for `seconds` from `at` (seconds after the start) on; `slot` is the slot or machine it concerns. */
 export interface Fault {
     readonly kind: (typeof faultKinds)[number];
     readonly at: number;
@@ -34,6 +41,8 @@ export const faultKinds = [
     "pause",
     /** It serves by turns. */
     "flap",
+    /** The control plane says ERROR of it. */
+    "error",
     /** New servers never serve. */
     "badImage",
     /** New servers boot slowly. */
@@ -58,137 +67,197 @@ export const faultKinds = [
     "storeError",
     /** Somebody else writes the loop's memory all the time. */
     "storeConflict",
-    /** Somebody else holds the stack. */
+    /** An operator's run holds the stack. */
     "locked",
-    /** There is no room for new servers. */
+    /** The quota is used up. */
     "quota",
+    /** New servers find no host, and fail. */
+    "noValidHost",
     /** The engine rejects the configuration. */
     "invalid",
     /** The engine fails half-way. */
     "engineFails",
+    /** Deleting a server takes long. */
+    "slowDelete",
+    /** Deleting this slot's server does not end. */
+    "stuckDelete",
+    /** A run leaves a volume behind. */
+    "leak",
+    /** An earlier leader's engine has made a second server, at the last moment. */
+    "duplicate",
     /** A run would change another server, too. */
     "drift",
     /** The pause switch is pressed. */
     "switch",
     /** An operator replaces the server himself. */
     "operator",
+    /** A daemon's process is killed, and its engine with it or not; it is started again after so many seconds. */
+    "killDaemon",
+    "killMachine",
+    /** A daemon's process is stopped (SIGSTOP) for so many seconds; or all that runs on its machine. */
+    "stopDaemon",
+    "stopMachine",
+    /** A daemon's machine is cut off from Consul. */
+    "cutOff",
+    /** The leader's session ends. */
+    "endSession",
 ] as const;
 
+/** Kinds that concern a daemon's machine. */
+export const machineFaults: readonly Fault["kind"][] = ["killDaemon", "killMachine", "stopDaemon", "stopMachine"];
+
 /** A server that exists, or existed. */
-interface Server {
+export interface Server {
     readonly id: string;
     readonly slot: number;
     readonly since: number;
+    readonly epoch: number;
     alive: boolean;
     hung: boolean;
+    failed: "no" | "error" | "noRoom";
     /** When it begins to serve. */
     readonly servesFrom: number;
 }
 
-/** A run of the engine that replaces a slot's server, in four steps: delete, create, checkpoint, end. */
-interface Run {
+/** A run of the engine that replaces a slot's server: a process of its own on a daemon's machine. */
+export interface Run {
     readonly slot: number;
+    readonly machine: number;
+    readonly daemon: Process;
+    readonly epoch: number;
     readonly startedAt: number;
+    /** The deployment's state as it was read at the start: what is written is made from it. */
+    readonly state: string[];
     step: number;
     result: "running" | "done" | "quota" | "invalid" | "failed" | "killed";
+    interrupted: boolean;
     endedAt?: number;
     server?: Server;
+    /** Calls to the control plane since a later leader began a run. */
+    late: number;
 }
 
-const STEPS = 4;
+interface StateLock {
+    readonly run?: Run;
+    readonly host: string;
+}
+
 const PREVIEW_SECONDS = 2;
-const START = 1_000_000;
 const HOUR = 3600;
 const DAY = 86_400;
 
 export class World {
-    /** Seconds since 1970. */
-    now = START;
+    readonly timeline = new Timeline();
     readonly servers: Server[] = [];
     readonly runs: Run[] = [];
     /** Rules that were broken. */
     readonly broken: string[] = [];
-    private readonly names: readonly string[];
+    readonly locks: MemoryLocks;
+    readonly store: Store;
+    readonly names: readonly string[];
+    /** What an operator asks for. */
+    request: ReplaceRequest | undefined;
+    /** Volumes without a server. */
+    parts: LoosePart[] = [];
+    /** Machines that are stopped. */
+    readonly stopped = new Set<number>();
+    /** Told when a daemon on this machine becomes the leader. */
+    onLeader: (machine: number) => void = () => undefined;
+    /** When the loop's leader changed or died last, and when an operator let given-up slots be tried again. */
+    forgottenAt = 0;
+    pardonedAt = 0;
+    /** For how many seconds all have been at work. */
+    wholeFor = 0;
+    /** Locks that were removed although their owner was alive. */
+    private lock: StateLock | undefined;
     /** Per slot the server that the deployment's state names. */
-    private readonly state: string[] = [];
+    private state: string[] = [];
+    private readonly pending = new Set<number>();
     private readonly begun = new Set<Fault>();
     /** Per slot, when it last was seen at work for so long that the loop cannot have missed it; and for how long it is. */
     private readonly lastServed: number[] = [];
     private readonly servedFor: number[] = [];
     private lastSeen: Observation | undefined;
     private previewedDrift = false;
-    /** When the loop was killed last, and when an operator let given-up slots be tried again. */
-    crashedAt = 0;
-    pardonedAt = 0;
     private count = 0;
 
     constructor(
         readonly size: number,
         private readonly faults: readonly Fault[],
         private readonly policy: ReplacementPolicy,
-        /** The loop's memory in its store. */
-        private readonly stored: () => Promise<Memory>,
     ) {
+        // Consul ends a session late, but never early.
+        this.locks = new MemoryLocks(
+            () => this.now,
+            leaseTimes,
+            () => 1 + (this.count++ % 5) / 4,
+        );
+        this.store = memoryStore((session) => this.locks.holds(session));
         this.names = Array.from({ length: size }, (_, slot) => `gw-${slot}`);
         for (let slot = 0; slot < size; slot++) {
-            this.state[slot] = this.boot(slot).id;
+            this.state[slot] = this.boot(slot, 0).id;
             this.lastServed[slot] = this.now;
         }
+        this.timeline.after(1, () => this.tick());
     }
 
-    /** Lets time pass. */
-    advance(seconds: number): void {
-        for (let left = seconds; left > 0; left--) {
-            this.now += Math.min(1, left);
-            for (const run of this.runs) if (run.result === "running") this.step(run);
-            for (const fault of this.faults) if (this.since(fault) && !this.begun.has(fault)) this.strike(fault);
-            for (let slot = 0; slot < this.size; slot++) {
-                const visible = this.serves(slot) && !this.is("partition");
-                const seconds = visible ? (this.servedFor[slot] ?? 0) + 1 : 0;
-                this.servedFor[slot] = seconds;
-                if (seconds > PREVIEW_SECONDS + this.policy.intervalSeconds) this.lastServed[slot] = this.now;
-            }
+    get now(): number {
+        return this.timeline.now;
+    }
+
+    /** A second passes. */
+    private tick(): void {
+        this.timeline.after(1, () => this.tick());
+        for (const run of this.runs) {
+            if (run.result === "running" && !this.stopped.has(run.machine)) this.step(run);
         }
+        for (const fault of this.faults) if (this.since(fault) && !this.begun.has(fault)) this.strike(fault);
+        for (let slot = 0; slot < this.size; slot++) {
+            const visible = this.serves(slot) && !this.is("partition");
+            const seconds = visible ? (this.servedFor[slot] ?? 0) + 1 : 0;
+            this.servedFor[slot] = seconds;
+            if (seconds > PREVIEW_SECONDS + this.policy.intervalSeconds) this.lastServed[slot] = this.now;
+        }
+        this.wholeFor = this.names.every((_, slot) => this.serves(slot)) ? this.wholeFor + 1 : 0;
     }
 
     private since({ at }: Fault): boolean {
         return this.now >= START + at;
     }
 
-    /** Whether such a fault is there now, for this slot where it concerns one. */
-    is(kind: Fault["kind"], slot?: number): boolean {
+    /** Whether such a fault is there now, for this slot or machine where it concerns one. */
+    is(kind: Fault["kind"], slot?: number, of = this.size): boolean {
         return this.faults.some(
             (fault) =>
                 fault.kind === kind &&
                 this.since(fault) &&
                 this.now < START + fault.at + fault.seconds &&
-                (slot === undefined || fault.slot % this.size === slot),
+                (slot === undefined || fault.slot % of === slot),
         );
     }
 
     private strike(fault: Fault): void {
         this.begun.add(fault);
         const slot = fault.slot % this.size;
-        const server = this.living(slot)[0];
+        if (fault.kind === "endSession" && this.locks.holder) this.locks.invalidate(this.locks.holder);
+        if (fault.kind === "leak") this.parts.push({ kind: "volume", id: `volume-${++this.count}` });
+        if (fault.kind === "duplicate") this.boot(slot, Math.max(0, this.locks.epoch - 1));
+        const server = this.current(slot);
         if (!server) return;
         if (fault.kind === "die") server.alive = false;
         if (fault.kind === "hang") server.hung = true;
-        if (fault.kind === "operator" && !this.runs.some((run) => run.result === "running")) {
+        if (fault.kind === "error") server.failed = "error";
+        if (fault.kind === "operator" && !this.lock) {
             server.alive = false;
-            this.state[slot] = this.boot(slot).id;
+            this.state[slot] = this.boot(slot, 0).id;
         }
     }
 
-    private boot(slot: number): Server {
+    private boot(slot: number, epoch: number, failed: Server["failed"] = "no"): Server {
         const delay = this.is("badImage") ? Number.POSITIVE_INFINITY : this.is("slowBoot") ? 20 : 2;
-        const server = {
-            id: `server-${++this.count}`,
-            slot,
-            since: this.now,
-            alive: true,
-            hung: false,
-            servesFrom: this.now + delay,
-        };
+        const servesFrom = this.now + delay;
+        const id = `server-${++this.count}`;
+        const server: Server = { id, slot, since: this.now, epoch, alive: true, hung: false, failed, servesFrom };
         this.servers.push(server);
         return server;
     }
@@ -198,42 +267,49 @@ export class World {
         return this.servers.filter((server) => server.slot === slot && server.alive);
     }
 
+    private current(slot: number): Server | undefined {
+        return this.living(slot).find(({ id }) => id === this.state[slot]);
+    }
+
     /** Whether the slot's server really serves. */
     serves(slot: number): boolean {
-        const server = this.living(slot)[0];
-        if (!server || server.hung || this.now < server.servesFrom || this.is("pause", slot)) return false;
-        return !(this.is("flap", slot) && Math.floor(this.now / 4) % 2 === 0);
+        const server = this.current(slot);
+        if (!server || server.hung || server.failed !== "no" || this.now < server.servesFrom) return false;
+        return !this.is("pause", slot) && !(this.is("flap", slot) && Math.floor(this.now / 4) % 2 === 0);
     }
 
     /** Slots whose server exists and will never serve by itself. */
     stuck(): number[] {
         return this.names.flatMap((_, slot) => {
-            const server = this.living(slot)[0];
+            const server = this.current(slot);
             return server && (server.hung || server.servesFrom === Number.POSITIVE_INFINITY) ? [slot] : [];
         });
     }
 
-    observe(): Observation {
+    observe(blindToConsul: boolean): Observation {
         const unseen = (error: string) => ({ seen: false, error });
-        const slots = this.is("stateUnreadable") ? [] : this.names.map((_, slot) => this.observeSlot(slot));
+        const noConsul = blindToConsul || this.is("noLeader");
+        const slots = this.is("stateUnreadable") ? [] : this.names.map((_, slot) => this.observeSlot(slot, noConsul));
         const unknown = slots.some(({ controlPlane }) => controlPlane.state === "unknown");
         const pause: Pause = { who: "operator", why: "simulation", when: START };
+        const switched = noConsul ? "unknown" : this.is("switch") ? pause : undefined;
         this.lastSeen = {
             version: 1,
             time: this.now,
             deployment: this.is("stateUnreadable") ? unseen("state") : { seen: true },
-            consul: this.is("noLeader") ? unseen("no leader") : { seen: true },
+            consul: noConsul ? unseen("no leader") : { seen: true },
             controlPlane: unknown || this.is("stateUnreadable") ? unseen("503") : { seen: true },
-            ...(this.is("switch") ? { pause } : {}),
+            ...(switched ? { pause: switched } : {}),
+            ...(this.request && !noConsul ? { request: this.request } : {}),
             slots,
         };
         return this.lastSeen;
     }
 
-    private observeSlot(slot: number): SlotObservation {
+    private observeSlot(slot: number, noConsul: boolean): SlotObservation {
         const serves = this.serves(slot);
         const cut = this.is("partition");
-        const consul: ConsulState = this.is("noLeader")
+        const consul: ConsulState = noConsul
             ? "unknown"
             : serves && !cut && !this.is("allCritical")
               ? "passing"
@@ -251,17 +327,19 @@ export class World {
 
     private view(slot: number): ControlPlaneView {
         if (this.is("controlPlaneError") || this.is("serverUnknown", slot)) return { state: "unknown" };
-        const server = this.living(slot).find(({ id }) => id === this.state[slot]);
         if (this.is("falseGone", slot)) return { state: "gone" };
-        return server ? { state: "active", activeSince: server.since } : { state: "gone" };
+        const server = this.current(slot);
+        if (!server) return { state: "gone" };
+        if (server.failed !== "no") return { state: "error", ...(server.failed === "noRoom" ? { noRoom: true } : {}) };
+        return { state: "active", activeSince: server.since };
     }
 
-    /** The deployment engine; `wait` lets time pass. */
-    engine(wait: (seconds: number) => Promise<void>): Engine {
+    /** The deployment engine as a daemon has it. */
+    engine(daemon: Process, machine: number, session: () => string | undefined): Engine {
         return {
-            poolSlots: async () => [],
+            poolSlots: async () => this.slots(),
             previewReplace: async (urn) => {
-                await wait(PREVIEW_SECONDS);
+                await daemon.wait(PREVIEW_SECONDS);
                 const operations: Operation[] = [
                     { op: "same", urn: "stack" },
                     { op: "delete-replaced", urn },
@@ -271,14 +349,18 @@ export class World {
                 this.previewedDrift = this.is("drift");
                 return this.previewedDrift ? [...operations, { op: "update", urn: "another" }] : operations;
             },
-            replace: async (urn) => {
-                const running = this.runs.some((run) => run.result === "running");
-                if (running || this.is("locked")) throw named("ConcurrentUpdateError", "the stack is currently locked");
-                const slot = slotOf(urn);
-                await this.judge(slot);
-                const run: Run = { slot, startedAt: this.now, step: 0, result: "running" };
-                this.runs.push(run);
-                while (run.result === "running") await wait(1);
+            replace: async (urn, signal, stamp) => {
+                signal.throwIfAborted();
+                if (this.lock || this.is("locked")) {
+                    throw named("ConcurrentUpdateError", "the stack is currently locked");
+                }
+                const run = await this.begin(slotOf(urn), daemon, machine, stamp, session());
+                const onAbort = () => {
+                    run.interrupted = true;
+                    this.timeline.after(5, () => this.end(run, "killed"), daemon);
+                };
+                signal.addEventListener("abort", onAbort, { once: true });
+                while (run.result === "running") await daemon.wait(1);
                 if (run.result === "quota") throw new Error("Quota exceeded for instances");
                 if (run.result === "invalid") throw new Error("400 Bad request: Invalid image");
                 if (run.result !== "done") throw new Error("the run failed");
@@ -286,79 +368,226 @@ export class World {
         };
     }
 
-    /** The engine's process dies where it is. */
-    killEngine(): void {
-        for (const run of this.runs) if (run.result === "running") this.finish(run, "killed");
+    private slots(): Slot[] {
+        return this.names.map((name, slot) => ({ name, urn: urnOf(slot), serverId: this.state[slot] ?? "" }));
     }
 
-    private finish(run: Run, result: Run["result"]): void {
+    private async begin(slot: number, daemon: Process, machine: number, stamp: Stamp | undefined, session?: string) {
+        const epoch = stamp?.epoch ?? 0;
+        await this.judge(slot, epoch, session);
+        const { now: startedAt } = this;
+        const run: Run = {
+            ...{ slot, machine, daemon, epoch, startedAt, state: [...this.state] },
+            ...{ step: 0, result: "running", interrupted: false, late: 0 },
+        };
+        this.runs.push(run);
+        this.lock = { run, host: hostOf(machine) };
+        return run;
+    }
+
+    /** Kills the runs of a machine; their locks stay. */
+    killRuns(machine: number): void {
+        for (const run of this.runs) if (run.machine === machine) this.end(run, "killed");
+    }
+
+    private end(run: Run, result: Run["result"]): void {
+        if (run.result !== "running") return;
         run.result = result;
         run.endedAt = this.now;
+        // What was killed leaves its lock.
+        if (result !== "killed" && this.lock?.run === run) this.lock = undefined;
+    }
+
+    /** A run makes a call to the control plane: one that a later leader has taken over from may make the one it was at. */
+    private mutates(run: Run): void {
+        if (!this.runs.some((other) => other.epoch > run.epoch)) return;
+        if (++run.late > 1) this.fail(`a run of epoch ${run.epoch} went on beside a later leader's`, run.slot);
     }
 
     private step(run: Run): void {
-        run.step++;
-        if (run.step === 1) {
-            if (this.is("invalid")) {
-                this.finish(run, "invalid");
-                return;
-            }
-            const old = this.living(run.slot).find(({ id }) => id === this.state[run.slot]);
-            if (old) old.alive = false;
-        } else if (run.step === 2) {
-            if (this.is("quota")) {
-                this.finish(run, "quota");
-                return;
-            }
-            if (this.is("engineFails")) {
-                this.finish(run, "failed");
-                return;
-            }
-            // A slot has one address: what is there gives way.
-            for (const server of this.living(run.slot)) server.alive = false;
-            run.server = this.boot(run.slot);
-        } else if (run.step === 3) {
-            this.state[run.slot] = run.server?.id ?? "";
-        } else if (run.step === STEPS) this.finish(run, "done");
+        const old = this.living(run.slot).find(({ id }) => id === run.state[run.slot]);
+        const next = run.step + 1;
+        // Interrupted, it ends what it is at, and begins nothing.
+        if (run.interrupted && next !== 4) {
+            if (next !== 2 || !old || !this.is("stuckDelete", run.slot)) this.end(run, "failed");
+            return;
+        }
+        switch (next) {
+            case 1:
+                if (this.is("invalid")) {
+                    this.end(run, "invalid");
+                    return;
+                }
+                break;
+            case 2:
+                if (
+                    old &&
+                    (this.is("stuckDelete", run.slot) || (this.is("slowDelete") && this.now - run.startedAt < 20))
+                )
+                    return;
+                if (this.is("controlPlaneError")) {
+                    this.end(run, "failed");
+                    return;
+                }
+                this.mutates(run);
+                if (old) old.alive = false;
+                break;
+            case 3:
+                if (this.is("quota")) {
+                    this.end(run, "quota");
+                    return;
+                }
+                if (this.is("engineFails") || this.is("controlPlaneError")) {
+                    this.end(run, "failed");
+                    return;
+                }
+                this.pending.add(run.slot);
+                this.mutates(run);
+                run.server = this.boot(run.slot, run.epoch, this.is("noValidHost") ? "noRoom" : "no");
+                break;
+            case 4:
+                run.state[run.slot] = run.server?.id ?? "";
+                this.state = [...run.state];
+                this.pending.delete(run.slot);
+                if (run.server?.failed === "noRoom") {
+                    this.end(run, "quota");
+                    return;
+                }
+                break;
+            default:
+                this.end(run, "done");
+        }
+        run.step = next;
+    }
+
+    /** What looks for leftovers, as a daemon has it. */
+    janitor(daemon: Process, machine: number): Janitor {
+        return {
+            search: async () => {
+                if (this.is("controlPlaneError") || this.is("stateUnreadable")) throw new Error("503");
+                // The operator works on the first machine.
+                const lock = this.lock ?? (this.is("locked") ? { host: hostOf(0) } : undefined);
+                const orphaned = this.runs.filter(
+                    (run) => run.result === "running" && run.machine === machine && run.daemon !== daemon,
+                );
+                const runs = !lock?.run || lock.run.result === "running";
+                const owner = lock?.host !== hostOf(machine) ? "elsewhere" : runs ? "alive" : "dead";
+                const pid = lock?.run ? this.runs.indexOf(lock.run) : -1;
+                return {
+                    engines: orphaned.map((run) => ({ pid: this.runs.indexOf(run) })),
+                    locks: lock ? [{ id: `lock-${pid}`, host: lock.host, pid, owner }] : [],
+                    pending: [...this.pending].map((slot): PendingCreate => ({ urn: urnOf(slot), slot: `gw-${slot}` })),
+                    wanted: this.slots(),
+                    servers: this.servers.filter(({ alive }) => alive).map(toFound),
+                    parts: [...this.parts],
+                };
+            },
+            carryOut: async (step) => {
+                await daemon.wait(0.1);
+                switch (step.kind) {
+                    case "killEngine":
+                        for (const run of this.runs) {
+                            if (run.machine === machine && run.daemon !== daemon) this.end(run, "killed");
+                        }
+                        break;
+                    case "removeLock":
+                        this.judgeUnlocking();
+                        this.lock = undefined;
+                        break;
+                    case "adopt":
+                        this.state[slotOf(step.urn)] = step.serverId;
+                        this.pending.delete(slotOf(step.urn));
+                        break;
+                    case "clearPending":
+                        this.pending.delete(slotOf(step.urn));
+                        break;
+                    case "deleteServer":
+                        this.deleteSurplus(step.server);
+                        break;
+                    case "deletePart":
+                        this.parts = this.parts.filter(({ id }) => id !== step.part.id);
+                }
+            },
+        };
+    }
+
+    private judgeUnlocking(): void {
+        const { run } = this.lock ?? {};
+        const works = run ? run.result === "running" && !this.stopped.has(run.machine) : this.is("locked");
+        if (works) this.fail("removed the lock of a run that was alive", run?.slot ?? 0);
+    }
+
+    private deleteSurplus({ id, slot: name }: FoundServer): void {
+        const server = this.servers.find((candidate) => candidate.id === id);
+        const slot = this.names.indexOf(name);
+        if (this.state[slot] === id) this.fail("deleted the deployment's own server as surplus", slot);
+        if (server) server.alive = false;
+    }
+
+    /** A daemon became the leader: no other one may take itself for it, nor have an engine at work. */
+    elected(leader: number, others: boolean): void {
+        if (others) this.broken.push(`two led at once (at ${this.now - START} s)`);
+        for (const { result, machine, daemon, slot } of this.runs) {
+            const works = result === "running" && daemon.alive && !daemon.stopped && !this.stopped.has(machine);
+            if (works && machine !== leader) this.fail("the engine of an earlier leader is still at work", slot);
+        }
+    }
+
+    private fail(rule: string, slot: number): void {
+        this.broken.push(`${rule} (at ${this.now - START} s, gw-${slot})`);
     }
 
     /** Says which rules are broken by replacing this slot's server now. */
-    private async judge(slot: number): Promise<void> {
+    private async judge(slot: number, epoch: number, session: string | undefined): Promise<void> {
         const { policy } = this;
-        const fail = (rule: string) => this.broken.push(`${rule} (at ${this.now - START} s, gw-${slot})`);
+        const fail = (rule: string) => this.fail(rule, slot);
         const seen = this.lastSeen;
         const target = seen?.slots[slot];
         if (!seen || !target || this.now - seen.time > 1) return void fail("acted without having looked");
+        const ended = this.faults.some(({ kind }) => kind === "endSession");
+        if (!ended && (session === undefined || !this.locks.holds(session))) fail("acted without the leader's lock");
+        if (this.runs.some((run) => run.epoch > epoch)) fail("acted after a later leader had");
+        if (this.runs.some((run) => run.result === "running" && !this.stopped.has(run.machine))) {
+            fail("acted while another run was under way");
+        }
+        if (this.pending.size > 0) fail("acted before a creation that was cut off was settled");
         const existing = seen.slots.filter(({ controlPlane }) => controlPlane.state === "active");
         if (!seen.consul.seen || !seen.controlPlane.seen || !seen.deployment.seen) fail("acted blindly");
         if (seen.pause) fail("acted although paused");
+        const asked = seen.request?.slot === target.slot;
         const atWork = target.consul === "passing" && Object.values(target.balancers).includes("up");
-        if (isHealthy(target) || atWork) fail("replaced a server at work");
+        if (!asked && (isHealthy(target) || atWork)) fail("replaced a server at work");
         if (this.previewedDrift) fail("changed more than one slot");
-        const { inFlight } = await this.stored();
+        const { inFlight } = (await this.store.load()).memory;
         if (inFlight?.slot !== target.slot || this.now - inFlight.startedAt > 1) fail("did not take the budget first");
+        if (inFlight?.epoch !== epoch) fail("the intent bears another epoch");
         if (target.controlPlane.state === "active") {
-            const outOfService = seen.slots.filter((other) => !isServing(other)).length;
-            if (outOfService > maxGone(policy, this.size)) fail("the breaker did not trip");
-            const critical = existing.filter(({ consul }) => consul === "critical").length;
-            if (critical === this.size) fail("all were lost at once");
-            const server = this.living(slot)[0];
-            const age = this.now - (server?.since ?? this.now);
-            const lost = this.now - Math.max(this.lastServed[slot] ?? 0, server?.since ?? 0);
-            if (lost < policy.softSeconds) fail("did not give the server its time");
-            if (server && server.servesFrom > this.now && age < policy.bootGraceSeconds)
-                fail("replaced a booting server");
+            const others = seen.slots.filter((other) => other !== target && !isServing(other)).length;
+            if (others + 1 > maxGone(policy, this.size)) fail("the breaker did not trip");
+            if (!asked) this.judgeSoft(slot, existing, fail);
         }
         this.judgeBudget(fail);
         this.judgeFlight(slot, fail);
         this.judgeTries(slot, fail);
     }
 
+    private judgeSoft(slot: number, existing: readonly SlotObservation[], fail: (rule: string) => void): void {
+        const { policy } = this;
+        const critical = existing.filter(({ consul }) => consul === "critical").length;
+        if (critical === this.size) fail("all were lost at once");
+        const server = this.current(slot);
+        const age = this.now - (server?.since ?? this.now);
+        const lost = this.now - Math.max(this.lastServed[slot] ?? 0, server?.since ?? 0);
+        if (lost < policy.softSeconds) fail("did not give the server its time");
+        if (server && server.servesFrom > this.now && age < policy.bootGraceSeconds) fail("replaced a booting server");
+    }
+
     /** Waits that the loop owes after a failure, as long as it lives to remember it. */
     private judgeTries(slot: number, fail: (rule: string) => void): void {
         const { policy } = this;
         const own = this.runs.filter((run) => run.slot === slot);
-        const remembered = this.runs.filter(({ startedAt }) => startedAt > Math.max(this.crashedAt, this.pardonedAt));
+        const since = Math.max(this.forgottenAt, this.pardonedAt);
+        const remembered = this.runs.filter(({ startedAt }) => startedAt > since);
         for (const { slot: other, result, endedAt = 0, server } of remembered) {
             const ago = this.now - endedAt;
             if (result === "quota" && ago < policy.holdSeconds) fail("did not hold");
@@ -386,23 +615,41 @@ export class World {
     private judgeFlight(slot: number, fail: (rule: string) => void): void {
         const last = this.runs.filter(({ result }) => result === "done").at(-1);
         const server = last?.server;
-        if (!last || !server || last.slot === slot || !server.alive || server.hung) return;
+        if (!last || !server || last.slot === slot || !server.alive || server.hung || server.failed !== "no") return;
         const { bootGraceSeconds, healthyBetweenSeconds } = this.policy;
         const landed = Math.max(last.endedAt ?? 0, server.servesFrom) + healthyBetweenSeconds;
         const given = this.now - server.since >= bootGraceSeconds;
         // Then the loop may have reason to believe that the last one has failed, or that it is done.
-        const disturbing: readonly Fault["kind"][] = ["pause", "flap", "operator", "falseGone"];
+        const disturbing: readonly Fault["kind"][] = ["pause", "flap", "operator", "falseGone", "error"];
         const disturbed = this.faults.some(({ kind }) => disturbing.includes(kind));
         if (this.now < landed && !given && !disturbed) fail("a second one was in flight");
     }
 
     /** Whether the loop may, for all it remembers, replace another one. A crash may have cost it more than it used. */
-    async budgetLeft(): Promise<boolean> {
-        const { taken } = await this.stored();
+    budgetLeft({ taken }: Memory): boolean {
         const within = (span: number) => taken.filter((at) => this.now - at < span).length;
         const { budgetPerHour, budgetPerDayPerServer } = this.policy;
         return within(HOUR) < budgetPerHour && within(DAY) < budgetPerDayPerServer * this.size;
     }
+
+    /** What is left at the end that should not be. */
+    leftBehind(): string[] {
+        const several = this.names.filter((_, slot) => this.living(slot).length > 1);
+        return [
+            ...several.map((name) => `${name} has more than one server`),
+            ...(this.parts.length > 0 ? ["a volume is left"] : []),
+            ...(this.lock ? ["a lock is left"] : []),
+        ];
+    }
+}
+
+function toFound({ id, slot, epoch, since }: Server): FoundServer {
+    return { id, slot: `gw-${slot}`, epoch, createdAt: since };
+}
+
+/** The name of a daemon's machine. */
+export function hostOf(machine: number): string {
+    return `consul-${machine}`;
 }
 
 function urnOf(slot: number): string {

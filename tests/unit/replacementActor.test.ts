@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { Stack } from "@pulumi/pulumi/automation";
 import { classify, examine, type Means, replaceServer } from "../../replacement/actor";
 import { automationEngine, type Engine, machineSlots, type Operation, slotsIn } from "../../replacement/engine";
+import { FencedOff } from "../../replacement/store";
 import { action } from "./replacementFixtures";
 
 const urn = action.urn;
@@ -20,6 +21,8 @@ interface World {
     readonly confirm?: boolean | Error;
     readonly take?: boolean | Error;
     readonly stopAt?: "preview" | "confirm";
+    readonly leads?: boolean;
+    readonly late?: boolean;
 }
 
 /** Acts, and tells the outcome and the order of what was called. */
@@ -45,6 +48,8 @@ async function act(world: World) {
         now: () => time,
         stop: stop.signal,
         abort: new AbortController().signal,
+        leads: () => world.leads ?? true,
+        late: () => (world.late ? AbortSignal.abort() : new AbortController().signal),
     };
     return { ...(await replaceServer(action, engine, means)), calls };
 }
@@ -117,6 +122,25 @@ describe("replacement actor", () => {
         const failing = await act({ take: new Error("Consul is down") });
         assert.deepEqual(failing.outcome, { kind: "notTaken", reason: "Consul is down" });
         assert.deepEqual((await act({ confirm: new Error("blind") })).calls, ["preview", "confirm"]);
+    });
+
+    it("does nothing when it is not the leader any more, though the budget is taken", async () => {
+        assert.deepEqual(await act({ leads: false }), {
+            outcome: { kind: "deposed", reason: "not the leader any more" },
+            seconds: { preview: 6 },
+            calls: ["preview", "confirm", "take"],
+        });
+        const { outcome, calls } = await act({ take: new FencedOff("the lock has another holder") });
+        assert.deepEqual(outcome, { kind: "deposed", reason: "the lock has another holder" });
+        assert.deepEqual(calls, ["preview", "confirm", "take"]);
+    });
+
+    it("calls a replacement stuck that it had to interrupt, unless something else explains its end", async () => {
+        const ended = await act({ late: true, replace: new Error("interrupted") });
+        assert.deepEqual(ended.outcome, { kind: "stuck", reason: "interrupted: interrupted" });
+        const full = await act({ late: true, replace: new Error("Quota exceeded") });
+        assert.equal(full.outcome.kind, "quota");
+        assert.equal((await act({ late: true })).outcome.kind, "done");
     });
 
     it("begins nothing once it is told to stop", async () => {

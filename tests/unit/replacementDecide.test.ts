@@ -96,6 +96,7 @@ describe("replacement decision", () => {
                 ["consulLeader", true],
                 ["controlPlane", true],
                 ["massLoss", true],
+                ["leftovers", true],
                 ["inFlight", true],
                 ["hold", true],
                 ["budgetHour", true],

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Operation } from "../../replacement/engine";
 import { type JournalEntry, memoryJournal } from "../../replacement/journal";
+import type { Lease } from "../../replacement/lease";
 import { type LoopParts, runLoop } from "../../replacement/loop";
 import { emptyMemory } from "../../replacement/memory";
 import type { Observation } from "../../replacement/observation";
@@ -37,7 +38,9 @@ function setUp(rounds: number, changes: Partial<LoopParts> & { world?: (round: n
         policy: localPolicy,
         clock: {
             now: () => NOW + round,
-            sleep: async () => {
+            sleep: async (seconds, signal) => {
+                // The deadline of a replacement, which none of these exceeds.
+                if (seconds === localPolicy.stuckSeconds) return aborted(signal);
                 if (++round >= rounds) stop.abort();
             },
         },
@@ -47,6 +50,10 @@ function setUp(rounds: number, changes: Partial<LoopParts> & { world?: (round: n
     const entries = <K extends JournalEntry["kind"]>(kind: K) =>
         journal.entries.filter((entry): entry is Extract<JournalEntry, { kind: K }> => entry.kind === kind);
     return { parts, store, stop, entries, journal, fresh, replaced: () => replaced };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 describe("replacement loop", () => {
@@ -227,6 +234,65 @@ describe("replacement loop", () => {
         });
         assert.deepEqual(entries("action")[0]?.report.outcome, { kind: "failed", reason: "interrupted" });
         assert.equal((await store.load()).memory.slots["gw-0"]?.notBefore, NOW + 1 + 2);
+    });
+
+    /** A lease that is lost when its signal is aborted. */
+    function leaseOf(lost: AbortController): Lease {
+        return {
+            session: "mine",
+            epoch: 7,
+            lost: lost.signal,
+            holds: () => !lost.signal.aborted,
+            revoke: () => lost.abort(),
+        };
+    }
+
+    it("writes nothing that is not bound to its lease, and ends when a write is refused", async () => {
+        for (const holds of [true, false]) {
+            const fenced = memoryStore((session) => holds && session === "mine");
+            const lost = new AbortController();
+            const { parts, entries, replaced } = setUp(20);
+            const fences: unknown[] = [];
+            const save: typeof fenced.save = (memory, index, fence) => {
+                fences.push(fence?.session);
+                return fenced.save(memory, index, fence);
+            };
+            await runLoop({ ...parts, store: { ...fenced, save }, lease: leaseOf(lost), host: "here" });
+            assert.ok(fences.length > 0 && fences.every((session) => session === "mine"));
+            assert.equal(replaced(), Number(holds));
+            assert.equal(lost.signal.aborted, !holds);
+            const { author } = (await fenced.load()).memory;
+            assert.deepEqual(author, holds ? { epoch: 7, host: "here" } : undefined);
+            assert.equal(entries("stop")[0]?.reason, holds ? "told to stop" : "not the leader any more");
+        }
+    });
+
+    it("interrupts its engine when the lease is lost, and stores nothing after that", async () => {
+        const lost = new AbortController();
+        const { parts, store, entries } = setUp(20);
+        let saves = 0;
+        await runLoop({
+            ...parts,
+            lease: leaseOf(lost),
+            store: {
+                ...store,
+                save: (...given) => {
+                    if (lost.signal.aborted) saves++;
+                    return store.save(...given);
+                },
+            },
+            engine: {
+                ...parts.engine,
+                replace: (_, signal, stamp) =>
+                    new Promise((_resolve, reject) => {
+                        assert.deepEqual(stamp, { slot: "gw-0", epoch: 7 });
+                        signal.addEventListener("abort", () => reject(new Error("interrupted")));
+                        lost.abort();
+                    }),
+            },
+        });
+        assert.equal(entries("action")[0]?.report.outcome.kind, "failed");
+        assert.ok(saves <= 1, "the fence refuses what is still tried");
     });
 
     it("takes over what an operator has written meanwhile", async () => {

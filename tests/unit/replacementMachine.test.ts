@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Stack } from "@pulumi/pulumi/automation";
+import { decide } from "../../replacement/decide";
+import { automationEngine, machineSlots, type StateResource } from "../../replacement/engine";
+import { engineMark, engineProcesses, engineScope, killEngine, markOf } from "../../replacement/engineProcesses";
+import { Metrics, serveMetrics } from "../../replacement/metrics";
+import { request } from "../../replacement/observers/http";
+import { localPolicy } from "../../replacement/policy";
+import { stampOf, withStamp } from "../../replacement/stamp";
+import { fileStateLocks } from "../../replacement/stateLocks";
+import { action, memory, observation } from "./replacementFixtures";
+
+describe("the engine's processes", () => {
+    const scope = engineScope("test", `/nowhere/${process.pid}`);
+
+    it("are found by their mark, with their children, and killed", async () => {
+        const env = { ...process.env, [engineMark]: markOf(scope, "daemon-1") };
+        const parent = spawn("sh", ["-c", "sleep 300 & sleep 300"], { env, stdio: "ignore" });
+        const other = spawn("sleep", ["300"], {
+            env: { ...env, [engineMark]: markOf(scope, "daemon-2") },
+            stdio: "ignore",
+        });
+        try {
+            const of = (daemon: string) => engineProcesses(scope).filter((found) => found.daemon === daemon);
+            const deadline = Date.now() + 5000;
+            while (of("daemon-1").length < 3 && Date.now() < deadline)
+                await new Promise((done) => setTimeout(done, 10));
+            assert.equal(of("daemon-1").length, 3);
+            await killEngine(scope, ({ daemon }) => daemon === "daemon-1");
+            assert.deepEqual(of("daemon-1"), []);
+            assert.equal(of("daemon-2").length, 1);
+        } finally {
+            await killEngine(scope, () => true);
+            await Promise.all(
+                [parent, other].map((child) => child.exitCode ?? child.signalCode ?? once(child, "exit")),
+            );
+        }
+    });
+
+    it("of another deployment on the same computer are others", () => {
+        assert.notEqual(engineScope("local", "/a/session.json"), engineScope("local", "/b/session.json"));
+    });
+});
+
+describe("locks on the deployment's state", () => {
+    let directory: string;
+    beforeEach(() => {
+        directory = mkdtempSync(join(tmpdir(), "locks-"));
+    });
+    afterEach(() => rmSync(directory, { recursive: true }));
+
+    it("tell whether their owner runs the engine, and are removed one by one", async () => {
+        const folder = join(directory, ".pulumi/locks/organization/gateway/local");
+        const locks = fileStateLocks(`file://${directory}`, "gateway", "local");
+        assert.ok(locks);
+        assert.deepEqual(await locks.list(), []);
+        mkdirSync(folder, { recursive: true });
+        const write = (name: string, content: object) => writeFileSync(join(folder, name), JSON.stringify(content));
+        write("a.json", { pid: 2 ** 22 + 1, hostname: hostname() });
+        // This process lives, but is not the engine: its pid was used again.
+        write("b.json", { pid: process.pid, hostname: hostname() });
+        write("c.json", { pid: 1, hostname: "elsewhere" });
+        writeFileSync(join(folder, "d.json"), "");
+        write("b.json.attrs", { "user.content_type": "text/plain" });
+        const owners = async () => (await locks.list()).map(({ id, owner }) => [id, owner]);
+        assert.deepEqual(await owners(), [
+            ["a.json", "dead"],
+            ["b.json", "dead"],
+            ["c.json", "elsewhere"],
+        ]);
+        await locks.remove({ id: "../../../a.json", host: "", pid: 1, owner: "dead" });
+        await locks.remove({ id: "b.json", host: "", pid: 1, owner: "dead" });
+        await locks.remove({ id: "b.json", host: "", pid: 1, owner: "dead" });
+        assert.deepEqual(await owners(), [["c.json", "elsewhere"]]);
+        assert.deepEqual(readdirSync(folder), ["c.json", "d.json"]);
+    });
+
+    it("cannot be seen in a backend of another kind", () => {
+        assert.equal(fileStateLocks("s3://bucket", "gateway", "local"), undefined);
+    });
+});
+
+describe("a new server's stamp", () => {
+    it("is fresh only for the slot that is being replaced", async () => {
+        assert.deepEqual(stampOf("gw-0"), { epoch: "0", fresh: false });
+        await withStamp({ slot: "gw-0", epoch: 7 }, async () => {
+            assert.deepEqual(stampOf("gw-0"), { epoch: "7", fresh: true });
+            assert.deepEqual(stampOf("gw-1"), { epoch: "0", fresh: false });
+        });
+        await assert.rejects(withStamp({ slot: "gw-0", epoch: 7 }, () => Promise.reject(new Error("boom"))));
+        assert.deepEqual(stampOf("gw-0"), { epoch: "0", fresh: false });
+    });
+});
+
+describe("the engine's state after a run that was cut off", () => {
+    const resource = (name: string, changes: Partial<StateResource> = {}): StateResource => ({
+        ...{ urn: `urn:${name}`, type: "gateway:Instance", id: `${name}-a` },
+        ...{ inputs: { name }, outputs: { name, incarnation: `${name}-a` } },
+        ...changes,
+    });
+    const { id: _, outputs: __, ...creating } = resource("gw-0");
+    const state = () => ({
+        resources: [resource("gw-0", { pendingReplacement: true } as object), resource("gw-1")],
+        pending_operations: [
+            { resource: creating, type: "creating" },
+            { resource: { urn: "urn:port", type: "other:Port" }, type: "creating" },
+            { resource: resource("gw-1"), type: "deleting" },
+        ],
+    });
+
+    function stackWith() {
+        const calls: unknown[] = [];
+        let deployment: object = state();
+        const stack = {
+            exportStack: async () => ({ version: 3, deployment }),
+            importStack: async (given: { deployment: object }) => {
+                deployment = given.deployment;
+            },
+            refresh: async (options: { target: string[] }) => void calls.push(options.target),
+        } as unknown as Stack;
+        const engine = automationEngine(
+            stack,
+            machineSlots(":Instance", (name) => name.startsWith("gw-")),
+        );
+        return { engine, calls, now: () => deployment as ReturnType<typeof state> };
+    }
+
+    it("tells which slots were being created", async () => {
+        const { engine } = stackWith();
+        assert.deepEqual(await engine.pendingCreates?.(), [{ urn: "urn:gw-0", slot: "gw-0" }, { urn: "urn:port" }]);
+        assert.deepEqual([...((await engine.resourceIds?.()) ?? [])], ["gw-0-a", "gw-1-a"]);
+    });
+
+    it("takes a server in, and reads from the cloud what else there is to know", async () => {
+        const { engine, calls, now } = stackWith();
+        await engine.adopt?.("urn:gw-0", "found", new AbortController().signal);
+        assert.deepEqual(
+            now().resources.map(({ id }) => id),
+            ["found", "gw-1-a"],
+        );
+        assert.ok(!("pendingReplacement" in (now().resources[0] ?? {})));
+        assert.equal(now().pending_operations.length, 2);
+        assert.deepEqual(calls, [["urn:gw-0"]]);
+        await assert.rejects(
+            async () => engine.adopt?.("urn:none", "x", new AbortController().signal),
+            /does not know/,
+        );
+    });
+
+    it("forgets one creation", async () => {
+        const { engine, now } = stackWith();
+        await engine.clearPending?.("urn:gw-0");
+        assert.equal(now().pending_operations.length, 2);
+        assert.deepEqual(now().resources, state().resources);
+    });
+});
+
+describe("the daemon's metrics", () => {
+    it("are served in Prometheus' format, with the health beside them", async () => {
+        const metrics = new Metrics();
+        metrics.journaled({ kind: "leadership", time: 1, event: { kind: "elected", epoch: 3 } });
+        const seen = observation();
+        metrics.decided(decide(seen, memory(), localPolicy), seen);
+        const report = { outcome: { kind: "done" }, seconds: { preview: 1, replace: 4 } } as const;
+        metrics.journaled({ kind: "action", time: 1, action, report });
+        let healthy = true;
+        const server = await serveMetrics("127.0.0.1:0", metrics, () => ({ healthy, role: "leader", lastSign: 1 }));
+        try {
+            const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+            const get = (path: string) => request({ url: `${url}${path}`, timeoutSeconds: 2 });
+            const { body } = await get("/metrics");
+            for (const line of [
+                "gateway_replacement_leader 1",
+                "gateway_replacement_epoch 3",
+                'gateway_replacement_slots{condition="healthy"} 2',
+                'gateway_replacement_pool_gate_passed{gate="budgetHour"} 1',
+                'gateway_replacement_actions_total{outcome="done"} 1',
+                'gateway_replacement_replace_seconds_bucket{le="5"} 1',
+            ]) {
+                assert.ok(body.split("\n").includes(line), line);
+            }
+            assert.equal((await get("/health")).status, 200);
+            healthy = false;
+            const ill = await get("/health");
+            assert.deepEqual(
+                [ill.status, JSON.parse(ill.body)],
+                [503, { healthy: false, role: "leader", lastSign: 1 }],
+            );
+            assert.equal((await get("/other")).status, 404);
+            metrics.journaled({ kind: "leadership", time: 2, event: { kind: "lost", epoch: 3, reason: "x" } });
+            const after = (await get("/metrics")).body;
+            assert.ok(after.includes("gateway_replacement_leader 0"));
+            assert.doesNotMatch(after, /replacement_slots\{/);
+        } finally {
+            server.close();
+        }
+    });
+});
