@@ -7,6 +7,7 @@ import pino from "pino";
 import { systemClock } from "./clock";
 import { decide } from "./decide";
 import { automationEngine, type Engine, machineSlots } from "./engine";
+import { fileStore } from "./fileStore";
 import { fileJournal, type JournalEntry, readJournal } from "./journal";
 import { runLoop } from "./loop";
 import { forgive } from "./memory";
@@ -24,12 +25,13 @@ interface EngineModule {
     openStack(stackName: string, config: { readonly asDeployed: boolean }): Promise<Stack>;
 }
 
-function consulOf({ consul, policy }: Settings): ConsulHttp {
-    return new ConsulHttp({ ...consul, timeoutSeconds: policy.observerTimeoutSeconds });
+function consulOf({ consul, policy }: Settings): ConsulHttp | undefined {
+    return consul && new ConsulHttp({ ...consul, timeoutSeconds: policy.observerTimeoutSeconds });
 }
 
 function storeOf(settings: Settings): Store {
-    return consulStore(consulOf(settings), settings.consul.keyPrefix);
+    const consul = consulOf(settings);
+    return consul ? consulStore(consul, settings.consul?.keyPrefix) : fileStore(settings.store ?? "");
 }
 
 async function engineOf(settings: Settings, onOutput?: (text: string) => void): Promise<Engine> {
@@ -48,7 +50,7 @@ function observersOf(settings: Settings, engine: Engine, store: Store): Observe 
         deployment: engineDeployment(engine, systemClock),
         controlPlane: localControlPlane(settings.machinesDirectory),
         consul: consulOf(settings),
-        service: settings.consul.service,
+        service: settings.consul?.service ?? "",
         balancers: settings.balancers,
         store,
         clock: systemClock,

@@ -12,7 +12,8 @@ import type { Store } from "./store";
 export interface Observers {
     readonly deployment: Deployment;
     readonly controlPlane: ControlPlane;
-    readonly consul: ConsulHttp;
+    /** Undefined where the deployment has none. */
+    readonly consul: ConsulHttp | undefined;
     /** The gateway's name in Consul. */
     readonly service: string;
     readonly balancers: readonly BalancerOptions[];
@@ -29,7 +30,7 @@ export function observeWith(observers: Observers): Observe {
     return async (fresh) => {
         const [wanted, consul, pause, ...balancers] = await Promise.all([
             tryTo(() => wantedServers(observers, fresh)),
-            tryTo(() => consulHealth(observers.consul, observers.service)),
+            tryTo(async () => observers.consul && (await consulHealth(observers.consul, observers.service))),
             tryTo(() => observers.store.pause()),
             ...observers.balancers.map((balancer) => tryTo(() => balancerStates(balancer, observers.timeoutSeconds))),
         ]);
@@ -40,7 +41,7 @@ export function observeWith(observers: Observers): Observe {
             version: 1,
             time: observers.clock.now(),
             deployment: sight(wanted.error),
-            consul: sight(consul.error),
+            consul: observers.consul ? sight(consul.error) : { seen: true, none: true },
             controlPlane: sight(views?.error ?? unknownServers(views?.value) ?? (views ? undefined : "not asked")),
             ...(switched === undefined ? {} : { pause: switched }),
             slots: slots.map((slot) => ({
@@ -48,7 +49,7 @@ export function observeWith(observers: Observers): Observe {
                 urn: slot.urn,
                 serverId: slot.serverId,
                 controlPlane: views?.value?.get(slot.name) ?? { state: "unknown" },
-                consul: consul.value ? consulState(consul.value, slot) : "unknown",
+                consul: !observers.consul ? "none" : consul.value ? consulState(consul.value, slot) : "unknown",
                 balancers: Object.fromEntries(
                     [...states].map(([name, known]) => [name, balancerState(slot, known, consul.value)]),
                 ),
