@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { GatewayService } from "./config";
+import type { GatewayService, LoadBalancerStack } from "./config";
 import { localLoadBalancer } from "./local/loadBalancer";
 import type { ServiceDiscovery } from "./serviceDiscovery";
 import type { Target } from "./target";
@@ -8,6 +8,7 @@ import type { Target } from "./target";
 export interface LoadBalancerArgs {
     readonly target: Target;
     readonly discovery: ServiceDiscovery;
+    readonly stack: LoadBalancerStack;
     /** How many balancers; clients hold the addresses of all. */
     readonly balancers: number;
     /** The port that clients call. */
@@ -35,6 +36,9 @@ export class LoadBalancer extends pulumi.ComponentResource implements LoadBalanc
     readonly endpoints: pulumi.Output<string[]>;
     readonly statusPages: pulumi.Output<string[]>;
     readonly machines: readonly pulumi.CustomResource[];
+    readonly stack: LoadBalancerStack;
+    /** The port that clients call. */
+    readonly port: number;
 
     constructor(name: string, args: LoadBalancerArgs, opts?: pulumi.ComponentResourceOptions) {
         super("gateway:index:LoadBalancer", name, {}, opts);
@@ -42,6 +46,8 @@ export class LoadBalancer extends pulumi.ComponentResource implements LoadBalanc
         this.endpoints = made.endpoints;
         this.statusPages = made.statusPages;
         this.machines = made.machines;
+        this.stack = args.stack;
+        this.port = args.port;
         this.registerOutputs({ endpoints: this.endpoints, statusPages: this.statusPages });
     }
 }

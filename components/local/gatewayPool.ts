@@ -3,8 +3,10 @@ import { localPolicy, resolvePolicy } from "../../replacement/policy";
 import { consulAgent } from "../../roles/consulAgent";
 import { gateway } from "../../roles/gateway";
 import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
+import { fabioTag } from "../../roles/loadBalancer/fabio";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import { type Binary, type Layout, mergeRoles } from "../../roles/role";
+import { type Binary, type Layout, mergeRoles, type Role } from "../../roles/role";
+import { serfAgent, serfTags } from "../../roles/serf";
 import { versions } from "../../scripts/tools/manifest";
 import type { GatewayService } from "../config";
 import type { GatewayPoolArgs, GatewayPoolOutputs } from "../gatewayPool";
@@ -26,23 +28,11 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
     for (const index of Array(args.size).keys()) {
         const layout = processLayout(machineName.gateway(index), target.addresses.gateway(index));
         const endpoint = `${layout.address}:${service.port}`;
-        const machine = discovery.cluster.apply((cluster) =>
+        const machine = membership(args, layout).apply((agent) =>
             renderProcess(
                 mergeRoles(
                     "gateway",
-                    consulAgent(
-                        {
-                            cluster,
-                            agentToken: "gatewayAgentToken",
-                            registration: {
-                                name: service.name,
-                                port: service.port,
-                                healthUrl: healthUrl(layout),
-                                token: "gatewayAgentToken",
-                            },
-                        },
-                        layout,
-                    ),
+                    agent,
                     gatewayHealth({ service, haproxyVersion: versions.haproxy }, layout),
                     gateway(
                         {
@@ -52,7 +42,9 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
                             environment: service.environment,
                             stopTimeoutSeconds: service.stopTimeoutSeconds,
                             drainBundle,
-                            token: "gatewayAgentToken",
+                            registry: discovery.serf
+                                ? { kind: "serf" }
+                                : { kind: "consul", token: "gatewayAgentToken" },
                         },
                         layout,
                     ),
@@ -87,6 +79,32 @@ export function localGatewayPool(name: string, args: GatewayPoolArgs, parent: pu
         localReplacer(`${name}-replacer`, { target, discovery, balancers, service, policy }, parent, gateways);
     }
     return { endpoints: pulumi.output(endpoints), machines: gateways };
+}
+
+/** The agent by which balancers find the gateway. */
+function membership({ discovery, balancers, service }: GatewayPoolArgs, layout: Layout): pulumi.Output<Role> {
+    if (discovery.serf) {
+        return discovery.serf.apply((cluster) => serfAgent({ cluster, tags: serfTags.gateway(service.port) }, layout));
+    }
+    return discovery.cluster.apply((cluster) =>
+        consulAgent(
+            {
+                cluster,
+                agentToken: "gatewayAgentToken",
+                registration: {
+                    name: service.name,
+                    port: service.port,
+                    healthUrl: healthUrl(layout),
+                    token: "gatewayAgentToken",
+                    // Always there, so that the stack can be changed to Fabio before the gateways are.
+                    tags: [fabioTag(balancers.port)],
+                    // Fabio has no checks of its own.
+                    ...(balancers.stack === "fabio" ? { failuresBeforeCritical: 0 } : {}),
+                },
+            },
+            layout,
+        ),
+    );
 }
 
 /** The command line of the server that the pool runs, and what it needs on the machine. */

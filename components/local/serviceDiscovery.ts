@@ -3,12 +3,28 @@ import { consulPorts } from "../../roles/consul";
 import { consulServer } from "../../roles/consulServer";
 import { processLayout, renderProcess } from "../../roles/render/process";
 import { versions } from "../../scripts/tools/manifest";
-import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import type { SerfDiscoveryOutputs, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import { machineName } from "./addresses";
 import { bundle } from "./bundles";
 import { LocalCredentials } from "./credentials";
 import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
+
+/** Serf needs no machine of its own: members join the balancers, whose addresses do not change. */
+export function localSerfDiscovery(
+    name: string,
+    args: ServiceDiscoveryArgs,
+    parent: pulumi.Resource,
+): SerfDiscoveryOutputs {
+    const { provider, addresses } = args.target;
+    const { secrets } = new LocalCredentials(
+        `${name}-credentials`,
+        { datacenter: args.datacenter, servers: [], registry: "serf" },
+        { parent, provider },
+    );
+    const join = [...Array(args.balancers).keys()].map(addresses.balancer);
+    return { serf: pulumi.output({ join, version: versions.serf }), secrets };
+}
 
 /** Consul servers as machines of this computer. */
 export function localServiceDiscovery(
