@@ -2,7 +2,7 @@ import { loadConfig } from "./components/config";
 import { ConsulObjects } from "./components/consulObjects";
 import { GatewayPool } from "./components/gatewayPool";
 import { LoadBalancer } from "./components/loadBalancer";
-import { ServiceDiscovery } from "./components/serviceDiscovery";
+import { registryOf, ServiceDiscovery } from "./components/serviceDiscovery";
 import { makeTarget } from "./components/target";
 
 /** The program: every target of the configuration gets its discovery, its balancers and its pool. */
@@ -13,6 +13,8 @@ async function deploy() {
             const target = makeTarget(kind, config);
             const discovery = new ServiceDiscovery(`${kind}-discovery`, {
                 target,
+                registry: registryOf(config.loadBalancerStack),
+                balancers: config.balancers,
                 servers: config.discoveryServers,
                 datacenter: config.datacenter,
                 gatewayService: config.service.name,
@@ -20,6 +22,7 @@ async function deploy() {
             const balancers = new LoadBalancer(`${kind}-balancer`, {
                 target,
                 discovery,
+                stack: config.loadBalancerStack,
                 balancers: config.balancers,
                 port: config.balancerPort,
                 slots: config.balancerSlots,
@@ -34,16 +37,17 @@ async function deploy() {
                 balancers,
                 replacement: config.replacementEnabled ? config.replacementPolicy : undefined,
             });
-            const consul = config.consulObjects
-                ? new ConsulObjects(`${kind}-consul`, { discovery, service: config.service })
-                : undefined;
+            const consul =
+                config.consulObjects && discovery.hasConsul
+                    ? new ConsulObjects(`${kind}-consul`, { discovery, service: config.service })
+                    : undefined;
             return [
                 kind,
                 {
                     endpoints: balancers.endpoints,
                     gateways: pool.endpoints,
                     balancerStatus: balancers.statusPages,
-                    consulUi: discovery.ui,
+                    ...(discovery.hasConsul ? { consulUi: discovery.ui } : {}),
                     ...(consul ? { operatorToken: consul.operatorToken } : {}),
                 },
             ];

@@ -37,9 +37,11 @@ export function readDeployment(home: Pick<MachineHome, "machines">): Deployment 
     const [balancer, replacer] = [balancers[0], inRole("replacer")[0]];
     const service =
         replacer &&
-        readJson<Settings>(join(machineDirectory(home, replacer.name), "etc/replacer.json"))?.consul.service;
+        readJson<Settings>(join(machineDirectory(home, replacer.name), "etc/replacer.json"))?.consul?.service;
     if (!balancer || !replacer || !service || gateways.length === 0 || consulServers.length === 0) {
-        throw new UserError(`nothing is deployed in ${home.machines}: run npm start first`);
+        throw new UserError(
+            `no deployment with Consul and consul-template is in ${home.machines}: run npm start with that stack first`,
+        );
     }
     const consul = new ConsulHttp({
         addresses: consulServers.map((server) => consulUrl(server)),
@@ -52,7 +54,8 @@ export function readDeployment(home: Pick<MachineHome, "machines">): Deployment 
 
 /** What is read of the replacement loop's configuration. */
 interface Settings {
-    readonly consul: { readonly service: string };
+    /** Undefined with a stack that has no Consul. */
+    readonly consul?: { readonly service: string };
 }
 
 /** `host:port` of one of a machine's ports. @throws Error when it has no port of that name. */

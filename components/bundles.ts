@@ -20,6 +20,7 @@ export const programs = {
     boot: "machine/boot.ts",
     "instance-watcher": "roles/programs/instanceWatcher.ts",
     reconciler: "roles/loadBalancer/reconciler/main.ts",
+    "serf-members": "roles/programs/serf/members.ts",
     "gateway-sample": "gateway-sample/server/main.ts",
 } as const;
 

@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { type AwsLoadBalancer, awsLoadBalancer } from "./aws/loadBalancer";
-import type { GatewayService } from "./config";
+import type { GatewayService, LoadBalancerStack } from "./config";
 import { localLoadBalancer } from "./local/loadBalancer";
 import type { ServiceDiscovery } from "./serviceDiscovery";
 import type { Target } from "./target";
@@ -9,6 +9,7 @@ import type { Target } from "./target";
 export interface LoadBalancerArgs<T extends Target = Target> {
     readonly target: T;
     readonly discovery: ServiceDiscovery;
+    readonly stack: LoadBalancerStack;
     /** How many balancers; clients hold the addresses of all. */
     readonly balancers: number;
     /** The port that clients call. */
@@ -39,6 +40,9 @@ export class LoadBalancer extends pulumi.ComponentResource implements LoadBalanc
     readonly statusPages: pulumi.Output<string[]>;
     readonly machines: readonly pulumi.CustomResource[];
     declare readonly aws?: AwsLoadBalancer;
+    readonly stack: LoadBalancerStack;
+    /** The port that clients call. */
+    readonly port: number;
 
     constructor(name: string, args: LoadBalancerArgs, opts?: pulumi.ComponentResourceOptions) {
         super("gateway:index:LoadBalancer", name, {}, opts);
@@ -47,6 +51,8 @@ export class LoadBalancer extends pulumi.ComponentResource implements LoadBalanc
         this.statusPages = made.statusPages;
         this.machines = made.machines;
         if (made.aws) this.aws = made.aws;
+        this.stack = args.stack;
+        this.port = args.port;
         this.registerOutputs({ endpoints: this.endpoints, statusPages: this.statusPages });
     }
 }

@@ -5,10 +5,18 @@ import { consulServer } from "../roles/consulServer";
 import { gateway } from "../roles/gateway";
 import { gatewayHealth, healthUrl } from "../roles/gatewayHealth";
 import { consulTemplateHaproxy } from "../roles/loadBalancer/consulTemplateHaproxy";
+import { fabio, fabioTag } from "../roles/loadBalancer/fabio";
+import { serfHaproxy } from "../roles/loadBalancer/serfHaproxy";
 import { type Binary, type Layout, mergeRoles, type Role } from "../roles/role";
+import { type SerfCluster, serfAgent, serfTags } from "../roles/serf";
 import { versions } from "../scripts/tools/manifest";
 import { bundle } from "./bundles";
-import type { GatewayService } from "./config";
+import type { GatewayService, LoadBalancerStack } from "./config";
+
+/** How the machines of a deployment find each other. */
+export type Registry =
+    | { readonly kind: "consul"; readonly cluster: ConsulCluster }
+    | { readonly kind: "serf"; readonly cluster: SerfCluster };
 
 /** A Consul server. */
 export function discoveryRole(
@@ -24,10 +32,11 @@ export function discoveryRole(
     return consulServer({ ...args, aclBundle: bundle("consul-acl") }, layout);
 }
 
-/** A balancer: the load balancing stack, and the Consul agent that it asks. */
+/** A balancer: the load balancing stack, and the agent by which it finds the gateways. */
 export function balancerRole(
     args: {
-        readonly cluster: ConsulCluster;
+        readonly registry: Registry;
+        readonly stack: LoadBalancerStack;
         readonly service: GatewayService;
         /** The port that clients call. */
         readonly port: number;
@@ -38,49 +47,65 @@ export function balancerRole(
     },
     layout: Layout,
 ): Role {
-    const { cluster, service, port, slots, drainSeconds } = args;
-    return mergeRoles(
-        "balancer",
-        consulAgent({ cluster, agentToken: "balancerAgentToken" }, layout),
-        consulTemplateHaproxy(
-            {
-                service: service.name,
-                datacenter: cluster.datacenter,
-                port,
-                healthCheck: service.healthCheck,
-                slots,
-                maxConnections: service.maxConnections,
-                drainSeconds,
-                reconcilerBundle: bundle("reconciler"),
-                haproxyVersion: versions.haproxy,
-                consulTemplateVersion: versions["consul-template"],
-            },
-            layout,
-        ),
-    );
+    const { registry, stack, service, port, slots, drainSeconds } = args;
+    const haproxy = () => ({
+        port,
+        healthCheck: service.healthCheck,
+        slots,
+        maxConnections: service.maxConnections,
+        drainSeconds,
+        reconcilerBundle: bundle("reconciler"),
+        haproxyVersion: versions.haproxy,
+    });
+    if (registry.kind === "serf") {
+        if (stack !== "serf-haproxy") throw new Error(`the stack ${stack} needs Consul`);
+        return mergeRoles(
+            "balancer",
+            serfAgent({ cluster: registry.cluster, tags: serfTags.balancer }, layout),
+            serfHaproxy({ ...haproxy(), membersBundle: bundle("serf-members") }, layout),
+        );
+    }
+    const { cluster } = registry;
+    switch (stack) {
+        case "consul-template-haproxy":
+            return mergeRoles(
+                "balancer",
+                consulAgent({ cluster, agentToken: "balancerAgentToken" }, layout),
+                consulTemplateHaproxy(
+                    {
+                        ...haproxy(),
+                        service: service.name,
+                        datacenter: cluster.datacenter,
+                        consulTemplateVersion: versions["consul-template"],
+                    },
+                    layout,
+                ),
+            );
+        case "fabio":
+            return mergeRoles(
+                "balancer",
+                consulAgent({ cluster, agentToken: "balancerAgentToken", defaultToken: "fabioToken" }, layout),
+                fabio({ port, drainSeconds, version: versions.fabio }, layout),
+            );
+        case "serf-haproxy":
+            throw new Error("the stack serf-haproxy needs Serf");
+    }
 }
 
-/** A gateway: the configured server, its health endpoint, and the Consul agent that registers it. */
+/** A gateway: the configured server, its health endpoint, and the agent by which balancers find it. */
 export function gatewayRole(
-    args: { readonly cluster: ConsulCluster; readonly service: GatewayService },
+    args: {
+        readonly registry: Registry;
+        readonly service: GatewayService;
+        /** What is in front of it. */
+        readonly balancers: { readonly stack: LoadBalancerStack; readonly port: number };
+    },
     layout: Layout,
 ): Role {
-    const { cluster, service } = args;
+    const { registry, service } = args;
     return mergeRoles(
         "gateway",
-        consulAgent(
-            {
-                cluster,
-                agentToken: "gatewayAgentToken",
-                registration: {
-                    name: service.name,
-                    port: service.port,
-                    healthUrl: healthUrl(layout),
-                    token: "gatewayAgentToken",
-                },
-            },
-            layout,
-        ),
+        membership(args, layout),
         gatewayHealth({ service, haproxyVersion: versions.haproxy }, layout),
         gateway(
             {
@@ -90,10 +115,34 @@ export function gatewayRole(
                 environment: service.environment,
                 stopTimeoutSeconds: service.stopTimeoutSeconds,
                 drainBundle: bundle("drain"),
-                token: "gatewayAgentToken",
+                registry: registry.kind === "serf" ? { kind: "serf" } : { kind: "consul", token: "gatewayAgentToken" },
             },
             layout,
         ),
+    );
+}
+
+/** The agent by which balancers find a gateway. */
+function membership({ registry, service, balancers }: Parameters<typeof gatewayRole>[0], layout: Layout): Role {
+    if (registry.kind === "serf") {
+        return serfAgent({ cluster: registry.cluster, tags: serfTags.gateway(service.port) }, layout);
+    }
+    return consulAgent(
+        {
+            cluster: registry.cluster,
+            agentToken: "gatewayAgentToken",
+            registration: {
+                name: service.name,
+                port: service.port,
+                healthUrl: healthUrl(layout),
+                token: "gatewayAgentToken",
+                // Always there, so that the stack can be changed to Fabio before the gateways are.
+                tags: [fabioTag(balancers.port)],
+                // Fabio has no checks of its own.
+                ...(balancers.stack === "fabio" ? { failuresBeforeCritical: 0 } : {}),
+            },
+        },
+        layout,
     );
 }
 

@@ -10,11 +10,12 @@ import { type Decision, signature } from "./decide";
 import { consulDesk, type Desk } from "./desk";
 import { automationEngine, type Engine, machineSlots } from "./engine";
 import { engineMark, engineScope, killEngine, markOf } from "./engineProcesses";
+import { fileDesk, fileStore } from "./fileStore";
 import { type Inventory, localInventory, openstackInventory } from "./inventory";
 import { janitor } from "./janitor";
 import { fileJournal, type JournalEntry } from "./journal";
 import { type Lease, type Locks, lead } from "./lease";
-import { consulLocks } from "./locks";
+import { consulLocks, MemoryLocks } from "./locks";
 import { runLoop } from "./loop";
 import { type Health, Metrics, serveMetrics } from "./metrics";
 import type { Observation } from "./observation";
@@ -38,19 +39,37 @@ interface EngineModule {
     ): Promise<Stack>;
 }
 
-/** Consul as the settings say. */
-export function consulOf({ consul, policy }: Pick<Settings, "consul" | "policy">): ConsulHttp {
-    return new ConsulHttp({ ...consul, timeoutSeconds: policy.observerTimeoutSeconds });
+/** What the store and the desk depend on. */
+type Place = Pick<Settings, "consul" | "policy"> & Partial<Pick<Settings, "store">>;
+
+/** Consul as the settings say; undefined where the deployment has none. */
+export function consulOf({ consul, policy }: Place): ConsulHttp | undefined {
+    return consul && new ConsulHttp({ ...consul, timeoutSeconds: policy.observerTimeoutSeconds });
 }
 
 /** The loop's memory and pause switch. */
-export function storeOf(settings: Pick<Settings, "consul" | "policy">): Store {
-    return consulStore(consulOf(settings), settings.consul.keyPrefix);
+export function storeOf(settings: Place): Store {
+    const consul = consulOf(settings);
+    return consul ? consulStore(consul, settings.consul?.keyPrefix) : fileStore(fileOf(settings));
 }
 
 /** Where operators and the leader meet. */
-export function deskOf(settings: Pick<Settings, "consul" | "policy">): Desk {
-    return consulDesk(consulOf(settings), settings.consul.keyPrefix);
+export function deskOf(settings: Place): Desk {
+    const consul = consulOf(settings);
+    return consul ? consulDesk(consul, settings.consul?.keyPrefix) : fileDesk(`${fileOf(settings)}.desk`);
+}
+
+function fileOf({ store }: Place): string {
+    if (store === undefined) throw new SettingsError("the settings name neither Consul nor a file for the memory");
+    return store;
+}
+
+/** Who decides which daemon leads. Without Consul there is one daemon, which its session's file sees to. */
+function locksOf({ consul, policy, lease }: Settings): Locks {
+    if (!consul) return new MemoryLocks(() => systemClock.elapsed(), lease).service;
+    // A server that does not answer must leave the time to ask another one.
+    const quick = Math.min(policy.observerTimeoutSeconds, lease.renew / 2);
+    return consulLocks(new ConsulHttp({ ...consul, timeoutSeconds: quick }), consul.keyPrefix, lease);
 }
 
 /** The engine on the settings' stack; its processes bear the mark of `daemon`. Changes to the project's folder. */
@@ -96,7 +115,7 @@ export function observersOf(settings: Settings, engine: Engine, store: Store, de
         deployment: engineDeployment(engine, systemClock),
         controlPlane: cloudOf(settings).controlPlane,
         consul: consulOf(settings),
-        service: settings.consul.service,
+        service: settings.consul?.service ?? "",
         balancers: settings.balancers,
         store,
         ...(desk ? { desk } : {}),
@@ -145,10 +164,7 @@ export async function daemon(settings: Settings): Promise<void> {
 
     const id = randomUUID();
     const [store, desk] = [storeOf(settings), deskOf(settings)];
-    // A server that does not answer must leave the time to ask another one.
-    const quick = Math.min(settings.policy.observerTimeoutSeconds, settings.lease.renew / 2);
-    const consul = new ConsulHttp({ ...settings.consul, timeoutSeconds: quick });
-    const locks = consulLocks(consul, settings.consul.keyPrefix, settings.lease);
+    const locks = locksOf(settings);
     const scope = engineScope(settings.stack, settings.session);
     await succeed(settings.session, scope, id, locks);
 
@@ -206,11 +222,13 @@ export async function daemon(settings: Settings): Promise<void> {
                 inventory: cloudOf(settings).inventory,
             }),
             desk,
-            wake: consulWake(
-                { ...settings.consul, timeoutSeconds: settings.policy.observerTimeoutSeconds },
-                settings.consul.service,
-                systemClock,
-            ),
+            ...(settings.consul && {
+                wake: consulWake(
+                    { ...settings.consul, timeoutSeconds: settings.policy.observerTimeoutSeconds },
+                    settings.consul.service,
+                    systemClock,
+                ),
+            }),
             policy: settings.policy,
             clock: systemClock,
             lease,

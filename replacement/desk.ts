@@ -48,14 +48,16 @@ const RECORDS = 64;
 /** Consul refuses values above 512 KiB. */
 const MAX_BYTES = 500_000;
 
-const requestSchema = z.object({
+/** A request, as it is stored. */
+export const requestSchema = z.object({
     id: z.string(),
     slot: z.string(),
     who: z.string(),
     why: z.string(),
     when: z.number(),
 });
-const answerSchema = z.object({ id: z.string(), done: z.boolean(), text: z.string(), time: z.number() });
+/** An answer, as it is stored. */
+export const answerSchema = z.object({ id: z.string(), done: z.boolean(), text: z.string(), time: z.number() });
 
 /** A desk in Consul's KV store: `request`, `answer`, `snapshot` and `journal/…` below `prefix`. */
 export function consulDesk(consul: ConsulHttp, prefix = defaultPrefix): Desk {

@@ -63,7 +63,10 @@ export function consulLocks(consul: ConsulHttp, prefix = defaultPrefix, times: L
     };
 }
 
-/** A lock service in this process, for tests and simulations: what Consul promises, on a clock of the caller's. */
+/**
+ * A lock service in this process, for tests and simulations, and where only one daemon can be: what Consul promises, on a
+ * clock of the caller's.
+ */
 export class MemoryLocks {
     private readonly sessions = new Map<string, number>();
     private held: { session: string; holder: Holder } | undefined;

@@ -17,8 +17,11 @@ export interface ControlPlaneView {
     readonly noRoom?: boolean;
 }
 
-/** The gateway's health in Consul. `absent`: not registered. `maintenance`: somebody took it out on purpose. */
-export type ConsulState = "passing" | "warning" | "critical" | "maintenance" | "absent" | "unknown";
+/**
+ * The gateway's health in Consul. `absent`: not registered. `maintenance`: somebody took it out on purpose. `none`: the
+ * deployment has no Consul, and the balancers' word alone counts.
+ */
+export type ConsulState = "passing" | "warning" | "critical" | "maintenance" | "absent" | "unknown" | "none";
 
 /** What a balancer does with the gateway. `absent`: it does not know the address. */
 export type BalancerState = "up" | "down" | "drain" | "maint" | "absent" | "unknown";
@@ -42,6 +45,8 @@ export interface Sight {
     readonly seen: boolean;
     /** Why not. */
     readonly error?: string;
+    /** The deployment has none of it, so that there is nothing to be seen, and nothing to wait for. */
+    readonly none?: true;
 }
 
 /** The pause switch: who pressed it, why and when (seconds since 1970). */
@@ -101,11 +106,23 @@ export function exists(slot: SlotObservation): boolean {
     return slot.controlPlane.state === "active" || slot.controlPlane.state === "building";
 }
 
+/** The balancers' word, taken together: good when one says so, bad when some say so and none the contrary. */
+export function balancersWord(slot: SlotObservation): Word {
+    const words = Object.values(slot.balancers).map(balancerWord);
+    if (words.includes("good")) return "good";
+    return words.includes("bad") ? "bad" : "unknown";
+}
+
+/** The word of what knows the gateways: Consul's, or, where there is none, the balancers'. */
+export function registryWord(slot: SlotObservation): Word {
+    return slot.consul === "none" ? balancersWord(slot) : consulWord(slot.consul);
+}
+
 /** Whether the slot's server serves: it passes in Consul, and all balancers that answer (at least one) use it. */
 export function isServing(slot: SlotObservation): boolean {
     const words = Object.values(slot.balancers).map(balancerWord);
     const balanced = words.length === 0 || words.includes("good");
-    return slot.consul === "passing" && balanced && !words.includes("bad");
+    return registryWord(slot) === "good" && balanced && !words.includes("bad");
 }
 
 /** Whether it serves, and the control plane knows it. */
@@ -118,7 +135,13 @@ export function isHealthy(slot: SlotObservation): boolean {
  * says the contrary. With fewer observers than asked for, all of them have to.
  */
 export function isLost(slot: SlotObservation, observers: number): boolean {
-    const words = [consulWord(slot.consul), ...Object.values(slot.balancers).map(balancerWord)];
+    const consul = slot.consul === "none" ? [] : [consulWord(slot.consul)];
+    const words = [...consul, ...Object.values(slot.balancers).map(balancerWord)];
     const bad = words.filter((word) => word === "bad").length;
-    return exists(slot) && words[0] === "bad" && !words.includes("good") && bad >= Math.min(observers, words.length);
+    return (
+        exists(slot) &&
+        registryWord(slot) === "bad" &&
+        !words.includes("good") &&
+        bad >= Math.min(observers, words.length)
+    );
 }

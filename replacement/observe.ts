@@ -13,7 +13,8 @@ import type { Store } from "./store";
 export interface Observers {
     readonly deployment: Deployment;
     readonly controlPlane: ControlPlane;
-    readonly consul: ConsulHttp;
+    /** Undefined where the deployment has none. */
+    readonly consul: ConsulHttp | undefined;
     /** The gateway's name in Consul. */
     readonly service: string;
     readonly balancers: readonly BalancerOptions[];
@@ -32,7 +33,7 @@ export function observeWith(observers: Observers): Observe {
     return async (fresh) => {
         const [wanted, consul, pause, asked, ...balancers] = await Promise.all([
             tryTo(() => wantedServers(observers, fresh)),
-            tryTo(() => consulHealth(observers.consul, observers.service)),
+            tryTo(async () => observers.consul && (await consulHealth(observers.consul, observers.service))),
             tryTo(() => observers.store.pause()),
             tryTo(async () => observers.desk?.request()),
             ...observers.balancers.map((balancer) => tryTo(() => balancerStates(balancer, observers.timeoutSeconds))),
@@ -46,7 +47,7 @@ export function observeWith(observers: Observers): Observe {
             version: 1,
             time,
             deployment: sight(wanted.error),
-            consul: sight(consul.error),
+            consul: observers.consul ? sight(consul.error) : { seen: true, none: true },
             controlPlane: sight(views?.error ?? unknownServers(views?.value) ?? (views ? undefined : "not asked")),
             ...(switched === undefined ? {} : { pause: switched }),
             ...(request ? { request } : {}),
@@ -55,7 +56,7 @@ export function observeWith(observers: Observers): Observe {
                 urn: slot.urn,
                 serverId: slot.serverId,
                 controlPlane: views?.value?.get(slot.name) ?? { state: "unknown" },
-                consul: consul.value ? consulState(consul.value, slot) : "unknown",
+                consul: !observers.consul ? "none" : consul.value ? consulState(consul.value, slot) : "unknown",
                 balancers: Object.fromEntries(
                     [...states].map(([name, known]) => [name, balancerState(slot, known, consul.value)]),
                 ),

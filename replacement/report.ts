@@ -11,7 +11,7 @@ export interface Status {
     /** Seconds since 1970. */
     readonly now: number;
     readonly snapshot?: Snapshot;
-    /** The switch as it is now; "unknown" when Consul does not answer. */
+    /** The switch as it is now; "unknown" when it cannot be read. */
     readonly pause?: Pause | "unknown";
     /** The last action of each slot. */
     readonly actions: readonly Extract<JournalEntry, { kind: "action" }>[];
@@ -36,8 +36,10 @@ export function renderStatus(status: Status): string {
     const { memory } = decision;
     return lines(
         `loop      ${running}`,
-        `paused    ${pauseText(pause, policy.paused)}${policy.dryRun ? "; dry run" : ""}`,
-        `Consul    ${observation.consul.seen ? "has a leader" : `not seen: ${observation.consul.error}`}`,
+        `paused    ${pauseText(pause, policy.paused, observation.consul.none === true)}${policy.dryRun ? "; dry run" : ""}`,
+        observation.consul.none
+            ? undefined
+            : `Consul    ${observation.consul.seen ? "has a leader" : `not seen: ${observation.consul.error}`}`,
         `control   ${observation.controlPlane.seen ? "answers" : `not seen: ${observation.controlPlane.error}`}`,
         `budget    ${budgets.join(", ")}`,
         memory.inFlight
@@ -66,9 +68,9 @@ export function renderStatus(status: Status): string {
     );
 }
 
-function pauseText(pause: Status["pause"], configured: boolean): string {
+function pauseText(pause: Status["pause"], configured: boolean, inFile: boolean): string {
     if (configured) return "yes, by configuration";
-    if (pause === "unknown") return "unknown: Consul does not answer";
+    if (pause === "unknown") return inFile ? "unknown: its file cannot be read" : "unknown: Consul does not answer";
     return pause ? `yes, by ${pause.who} at ${clockTime(pause.when)}: ${pause.why}` : "no";
 }
 

@@ -3,11 +3,11 @@
 import { inBootGrace, isHardGone, isSoftGone, type Memory, type SlotMemory } from "./memory";
 import {
     balancerWord,
-    consulWord,
     exists,
     isServing,
     type Observation,
     type ReplaceRequest,
+    registryWord,
     type SlotObservation,
 } from "./observation";
 import { maxGone, type ReplacementPolicy } from "./policy";
@@ -89,7 +89,7 @@ function evidenceSeen(
         kind: "soft",
         complete: isSoftGone(remembered, time, policy),
         since: remembered.lostSince,
-        reason: `${slot.controlPlane.state} for the control plane, but lost for Consul (${slot.consul}) and the balancers for ${lost} of ${policy.softSeconds} s`,
+        reason: `${slot.controlPlane.state} for the control plane, but lost for ${slot.consul === "none" ? "" : `Consul (${slot.consul}) and `}the balancers for ${lost} of ${policy.softSeconds} s`,
     };
 }
 
@@ -115,9 +115,10 @@ export function deploymentSeen({ observation: { deployment } }: PoolFacts): Verd
     });
 }
 
-/** Consul has a leader and answers. */
+/** Consul has a leader and answers, where there is one. */
 export function consulSeen({ observation: { consul } }: PoolFacts): Verdict {
-    return verdict("consulLeader", consul.seen, "Consul has a leader", blind(consul.error), {
+    const good = consul.none ? "there is no Consul" : "Consul has a leader";
+    return verdict("consulLeader", consul.seen, good, blind(consul.error), {
         error: consul.error ?? null,
     });
 }
@@ -143,14 +144,14 @@ export function noMassLoss({ observation, memory, policy }: PoolFacts): Verdict 
     const lost = observation.slots.filter((slot) => {
         const remembered = memory.slots[slot.slot];
         if (!remembered || inBootGrace(remembered, observation.time, policy)) return false;
-        return exists(slot) && consulWord(slot.consul) === "bad" && !isGivenUp(remembered, policy);
+        return exists(slot) && registryWord(slot) === "bad" && !isGivenUp(remembered, policy);
     });
     const names = lost.map((slot) => slot.slot);
     return verdict(
         "massLoss",
         size === 0 || lost.length < limit,
         "the pool is not lost as a whole",
-        `frozen because blind: ${lost.length} of ${plural(size, "server")} lost at once, which rather speaks against Consul`,
+        `frozen because blind: ${lost.length} of ${plural(size, "server")} lost at once, which rather speaks against ${observation.consul.none ? "the balancers" : "Consul"}`,
         { lost: names, size, limit },
     );
 }
@@ -229,7 +230,7 @@ export function enoughEvidence({ evidence }: SlotFacts): Verdict {
 /** A server that Consul and a balancer see at work is not dead, whatever the control plane says. */
 export function noContradiction({ slot, evidence }: SlotFacts): Verdict {
     const words = Object.values(slot.balancers).map(balancerWord);
-    const serves = consulWord(slot.consul) === "good" && (words.length === 0 || words.includes("good"));
+    const serves = registryWord(slot) === "good" && (words.length === 0 || words.includes("good"));
     return verdict(
         "contradiction",
         !(evidence.kind === "hard" && serves),

@@ -10,82 +10,91 @@ const url = z.url({ protocol: /^https?$/ });
 const path = z.string().min(1);
 
 /** What is in the file. Relative paths count from the working directory. */
-export const settingsSchema = z.strictObject({
-    /** Whose defaults the policy has. */
-    target: z.enum(["local", "aws", "openstack"]),
-    consul: z.strictObject({
-        /** Servers' HTTP API, such as `https://10.0.0.11:8501`. */
-        addresses: z.array(url).min(1),
-        caFile: path.optional(),
-        /** Name in the servers' certificates, where that is not their address; for instance `server.dc1.consul`. */
-        serverName: z.string().optional(),
-        /** File with a token: reads services and nodes, writes keys below `keyPrefix`. */
-        tokenFile: path.optional(),
-        /** The gateway's name in Consul. */
-        service: z.string().min(1),
-        keyPrefix: z.string().endsWith("/").default(defaultPrefix),
-    }),
-    /** Status pages, such as `http://10.0.0.21:9192/;csv`. */
-    balancers: z.array(z.strictObject({ name: z.string().min(1), url })).default([]),
-    /** Folder of the machines (target `local`). */
-    machinesDirectory: path.optional(),
-    /** How to log in to the cloud (target `openstack`). */
-    openstack: z
-        .strictObject({
-            authUrl: url,
-            credentialId: z.string().min(1),
-            /** File with the application credential's secret. */
-            secretFile: path,
-            region: z.string().optional(),
-            interface: z.enum(["public", "internal", "admin"]).optional(),
-            caFile: path.optional(),
-            /** Whether the cloud has block storage, to be searched for volumes that are left. */
-            volumes: z.boolean().default(true),
-        })
-        .optional(),
-    /** `ADDRESS:PORT` of `/metrics` and `/health`; none: they are not served. */
-    listen: z
-        .string()
-        .regex(/^[\w.:[\]-]+:\d+$/)
-        .optional(),
-    /** Times of the leader's lease, in seconds. Consul allows no TTL below 10. */
-    lease: z
-        .strictObject({
-            ttl: z.number().min(10).max(86_400).default(leaseTimes.ttl),
-            lockDelay: z.number().min(0).max(60).default(leaseTimes.lockDelay),
-            renew: z.number().positive().default(leaseTimes.renew),
-            stopAfter: z.number().positive().default(leaseTimes.stopAfter),
-            retry: z.number().positive().default(leaseTimes.retry),
-        })
-        .refine(
-            ({ ttl, stopAfter, renew }) => renew < stopAfter && stopAfter < ttl,
-            "renew < stopAfter < ttl has to hold",
-        )
-        .prefault({}),
-    /** What this daemon leaves for its successor on this machine. Default: `session.json` beside the journal. */
-    session: path.optional(),
-    /** The journal; its folder is made when it is missing. */
-    journal: path,
-    /** Size at which the journal starts a new file, keeping one old one. */
-    journalMaxBytes: z
-        .number()
-        .int()
-        .min(65_536)
-        .default(4 * 1024 * 1024),
-    /** What the loop saw and decided last, for `status`. */
-    snapshot: path,
-    /** Folder of the Pulumi project; the daemon changes to it. */
-    projectDirectory: path,
-    /** Name of the stack. */
-    stack: z.string().min(1),
-    /** Which resources are the pool's servers: how their type ends, and how the machines' names begin. */
-    slots: z
-        .strictObject({ typeSuffix: z.string().min(1), namePrefix: z.string() })
-        .default({ typeSuffix: ":Instance", namePrefix: "gw-" }),
-    /** How long a replacement may go on after SIGTERM, in seconds, before it is interrupted. */
-    stopSeconds: z.number().positive().default(60),
-    policy: replacementPolicySchema.default({}),
-});
+export const settingsSchema = z
+    .strictObject({
+        /** Whose defaults the policy has. */
+        target: z.enum(["local", "aws", "openstack"]),
+        /** Where the deployment has no Consul, `store` takes its place. */
+        consul: z
+            .strictObject({
+                /** Servers' HTTP API, such as `https://10.0.0.11:8501`. */
+                addresses: z.array(url).min(1),
+                caFile: path.optional(),
+                /** Name in the servers' certificates, where that is not their address; for instance `server.dc1.consul`. */
+                serverName: z.string().optional(),
+                /** File with a token: reads services and nodes, writes keys below `keyPrefix`. */
+                tokenFile: path.optional(),
+                /** The gateway's name in Consul. */
+                service: z.string().min(1),
+                keyPrefix: z.string().endsWith("/").default(defaultPrefix),
+            })
+            .optional(),
+        /** File of the loop's memory and its pause switch, on a disk of this machine, where there is no Consul. */
+        store: path.optional(),
+        /** HAProxy's status pages, such as `http://10.0.0.21:9192/;csv`, or Fabio's `http://10.0.0.21:9192/api/routes`. */
+        balancers: z.array(z.strictObject({ name: z.string().min(1), url })).default([]),
+        /** Folder of the machines (target `local`). */
+        machinesDirectory: path.optional(),
+        /** How to log in to the cloud (target `openstack`). */
+        openstack: z
+            .strictObject({
+                authUrl: url,
+                credentialId: z.string().min(1),
+                /** File with the application credential's secret. */
+                secretFile: path,
+                region: z.string().optional(),
+                interface: z.enum(["public", "internal", "admin"]).optional(),
+                caFile: path.optional(),
+                /** Whether the cloud has block storage, to be searched for volumes that are left. */
+                volumes: z.boolean().default(true),
+            })
+            .optional(),
+        /** `ADDRESS:PORT` of `/metrics` and `/health`; none: they are not served. */
+        listen: z
+            .string()
+            .regex(/^[\w.:[\]-]+:\d+$/)
+            .optional(),
+        /** Times of the leader's lease, in seconds. Consul allows no TTL below 10. */
+        lease: z
+            .strictObject({
+                ttl: z.number().min(10).max(86_400).default(leaseTimes.ttl),
+                lockDelay: z.number().min(0).max(60).default(leaseTimes.lockDelay),
+                renew: z.number().positive().default(leaseTimes.renew),
+                stopAfter: z.number().positive().default(leaseTimes.stopAfter),
+                retry: z.number().positive().default(leaseTimes.retry),
+            })
+            .refine(
+                ({ ttl, stopAfter, renew }) => renew < stopAfter && stopAfter < ttl,
+                "renew < stopAfter < ttl has to hold",
+            )
+            .prefault({}),
+        /** What this daemon leaves for its successor on this machine. Default: `session.json` beside the journal. */
+        session: path.optional(),
+        /** The journal; its folder is made when it is missing. */
+        journal: path,
+        /** Size at which the journal starts a new file, keeping one old one. */
+        journalMaxBytes: z
+            .number()
+            .int()
+            .min(65_536)
+            .default(4 * 1024 * 1024),
+        /** What the loop saw and decided last, for `status`. */
+        snapshot: path,
+        /** Folder of the Pulumi project; the daemon changes to it. */
+        projectDirectory: path,
+        /** Name of the stack. */
+        stack: z.string().min(1),
+        /** Which resources are the pool's servers: how their type ends, and how the machines' names begin. */
+        slots: z
+            .strictObject({ typeSuffix: z.string().min(1), namePrefix: z.string() })
+            .default({ typeSuffix: ":Instance", namePrefix: "gw-" }),
+        /** How long a replacement may go on after SIGTERM, in seconds, before it is interrupted. */
+        stopSeconds: z.number().positive().default(60),
+        policy: replacementPolicySchema.default({}),
+    })
+    .refine(({ consul, store }) => (consul === undefined) !== (store === undefined), {
+        error: "one of `consul` and `store` is needed, and not both",
+    });
 
 /** The daemon's settings as written. */
 export type SettingsFile = z.input<typeof settingsSchema>;
@@ -97,7 +106,7 @@ export type Settings = Omit<z.output<typeof settingsSchema>, "policy" | "session
 };
 
 /** How Consul is reached, which is all that most commands need. */
-export type ConsulSettings = Pick<Settings, "consul" | "policy">;
+export type ConsulSettings = Pick<Settings, "policy"> & { readonly consul: NonNullable<Settings["consul"]> };
 
 /** Settings for a command on a machine that has none, from its options. @throws SettingsError */
 export function remoteSettings(given: {
@@ -155,7 +164,6 @@ export function parseSettings(text: string, file: string): Settings {
         throw new SettingsError([`${file}:`, ...problems].join("\n"));
     }
     const given = result.data;
-    const { caFile, tokenFile, ...consul } = given.consul;
     const missing =
         given.target === "local" && !given.machinesDirectory
             ? "machinesDirectory"
@@ -177,14 +185,22 @@ export function parseSettings(text: string, file: string): Settings {
             : {}),
         ...(machinesDirectory ? { machinesDirectory: resolve(machinesDirectory) } : {}),
         session: resolve(given.session ?? join(dirname(given.journal), "session.json")),
-        consul: {
-            ...consul,
-            ...(caFile ? { caFile: resolve(caFile) } : {}),
-            ...(tokenFile ? { tokenFile: resolve(tokenFile) } : {}),
-        },
+        ...(given.consul ? { consul: absolute(given.consul) } : {}),
+        ...(given.store ? { store: resolve(given.store) } : {}),
         journal: resolve(given.journal),
         snapshot: resolve(given.snapshot),
         projectDirectory: resolve(given.projectDirectory),
         policy: resolvePolicy(given.target === "local" ? localPolicy : defaultPolicy, given.policy),
+    };
+}
+
+function absolute<T extends { readonly caFile?: string | undefined; readonly tokenFile?: string | undefined }>(
+    consul: T,
+) {
+    const { caFile, tokenFile, ...rest } = consul;
+    return {
+        ...rest,
+        ...(caFile ? { caFile: resolve(caFile) } : {}),
+        ...(tokenFile ? { tokenFile: resolve(tokenFile) } : {}),
     };
 }

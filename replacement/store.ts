@@ -63,7 +63,8 @@ export function lockKey(prefix = defaultPrefix): string {
     return `${prefix}leader`;
 }
 
-const pauseSchema = z.object({ who: z.string(), why: z.string(), when: z.number() });
+/** The pause switch, as it is stored. */
+export const pauseSchema = z.object({ who: z.string(), why: z.string(), when: z.number() });
 
 /** Consul's KV store: keys `memory` and `paused` below `prefix`. */
 export function consulStore(consul: ConsulHttp, prefix = defaultPrefix): Store {
@@ -73,7 +74,7 @@ export function consulStore(consul: ConsulHttp, prefix = defaultPrefix): Store {
     async function read<T>(key: string, schema: z.ZodType<T>): Promise<{ value: T; index: number } | undefined> {
         const found = await consul.getKey(key);
         if (!found) return undefined;
-        return { value: parse(key, found.value, schema), index: found.index };
+        return { value: parse(`Consul's key ${key}`, found.value, schema), index: found.index };
     }
 
     return {
@@ -105,17 +106,18 @@ export function consulStore(consul: ConsulHttp, prefix = defaultPrefix): Store {
     };
 }
 
-function parse<T>(key: string, text: string, schema: z.ZodType<T>): T {
+/** Reads what was stored at a `place`. @throws Error naming the place when it is not what this program understands. */
+export function parse<T>(place: string, text: string, schema: z.ZodType<T>): T {
     let value: unknown;
     try {
         value = JSON.parse(text);
     } catch {
-        throw new Error(`Consul's key ${key} does not hold JSON`);
+        throw new Error(`${place} does not hold JSON`);
     }
     const result = schema.safeParse(value);
     if (result.success) return result.data;
     const issue = result.error.issues[0];
     throw new Error(
-        `Consul's key ${key} holds what this version does not understand: ${issue?.path.join(".")}: ${issue?.message}`,
+        `${place} holds what this version does not understand: ${issue?.path.join(".")}: ${issue?.message}`,
     );
 }

@@ -1,5 +1,6 @@
 import { sessionNode } from "../replacement/locks";
 import { consulApi, consulUser } from "./consul";
+import { fabioService } from "./loadBalancer/fabio";
 import { type Layout, type Role, secretRef } from "./role";
 
 /** One of the tokens that exist from the first boot on, and what it allows. */
@@ -41,6 +42,17 @@ export function bootTokens(gatewayService: string): BootToken[] {
             secret: "balancerToken",
             description: "the balancers' view of the catalog",
             rules: 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }',
+        },
+        {
+            secret: "fabioToken",
+            description: "the balancers with Fabio: the catalog, their settings, and their own registration",
+            rules: [
+                'node_prefix "" { policy = "read" }',
+                'service_prefix "" { policy = "read" }',
+                'agent_prefix "lb-" { policy = "read" }',
+                `key_prefix "${fabioService}" { policy = "read" }`,
+                `service "${fabioService}" { policy = "write" }`,
+            ].join("\n"),
         },
         {
             secret: "replacerToken",

@@ -10,6 +10,13 @@ export interface Registration {
     readonly healthUrl: string;
     /** The secret that holds the token with which the service is registered. */
     readonly token: string;
+    /** Tags for those who look it up. Default none. */
+    readonly tags?: readonly string[];
+    /**
+     * Failures in a row before the service is critical, besides the first. Default 1: where balancers check for
+     * themselves they are the fast path, and the catalog may take one more second to be sure.
+     */
+    readonly failuresBeforeCritical?: number;
 }
 
 /** What a client agent needs beyond what every agent knows. */
@@ -17,6 +24,8 @@ export interface ConsulAgentArgs {
     readonly cluster: ConsulCluster;
     /** The secret that holds the agent's own token. */
     readonly agentToken: string;
+    /** The secret that holds the token of requests on this machine that show none. Default none: they are denied. */
+    readonly defaultToken?: string;
     readonly registration?: Registration;
 }
 
@@ -29,8 +38,12 @@ export function registrationId(name: string, layout: Layout): string {
 export function consulAgent(args: ConsulAgentArgs, layout: Layout): Role {
     const { cluster, registration } = args;
     const paths = consulPaths(layout);
+    const common = agentSettings(cluster, layout, args.agentToken);
+    const { acl } = common;
+    const tokens = { ...acl.tokens, ...(args.defaultToken ? { default: secretRef(args.defaultToken) } : {}) };
     const settings = {
-        ...agentSettings(cluster, layout, args.agentToken),
+        ...common,
+        acl: { ...acl, tokens },
         server: false,
         // The agent's restart must not take a healthy gateway out; draining deregisters it explicitly.
         leave_on_terminate: false,
@@ -59,6 +72,7 @@ function serviceDefinition(registration: Registration, layout: Layout) {
         name: registration.name,
         address: layout.address,
         port: registration.port,
+        ...(registration.tags ? { tags: registration.tags } : {}),
         meta: { machine: layout.machine },
         token: secretRef(registration.token),
         check: {
@@ -67,8 +81,7 @@ function serviceDefinition(registration: Registration, layout: Layout) {
             interval: "1s",
             timeout: "500ms",
             success_before_passing: 2,
-            // The balancers' own checks are the fast path; the catalog may take one more second to be sure.
-            failures_before_critical: 1,
+            failures_before_critical: registration.failuresBeforeCritical ?? 1,
             deregister_critical_service_after: "10m",
         },
     };

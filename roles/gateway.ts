@@ -2,6 +2,7 @@ import { consulApi } from "./consul";
 import { registrationId } from "./consulAgent";
 import type { DrainSettings } from "./programs/drain";
 import { type Binary, type Layout, type Role, type Service, secretRef } from "./role";
+import { serfRpc } from "./serf";
 
 /** The system user that the gateway runs as. */
 export const gatewayUser = "gateway";
@@ -20,17 +21,27 @@ export interface GatewayArgs {
     readonly stopTimeoutSeconds: number;
     /** The bundled program `programs/drain.ts`. */
     readonly drainBundle: { readonly file: string; readonly sha256: string };
-    /** The secret that holds the token with which the gateway is registered. */
-    readonly token: string;
+    /** How the balancers find the gateway: its registration in Consul, or the machine's membership in Serf. */
+    readonly registry:
+        | {
+              readonly kind: "consul";
+              /** The secret that holds the token with which the gateway is registered. */
+              readonly token: string;
+          }
+        | { readonly kind: "serf" };
 }
 
-/** A gateway, drained before it is stopped. Its registration and its health endpoint are parts of their own. */
+/** A gateway, drained before it is stopped. Its registration or membership and its health endpoint are parts of their own. */
 export function gateway(args: GatewayArgs, layout: Layout): Role {
     const drainPath = `${layout.etc}/drain.json`;
     const drain: DrainSettings = {
-        api: `http://${consulApi(layout)}`,
-        serviceId: registrationId(args.name, layout),
-        token: secretRef(args.token),
+        ...(args.registry.kind === "consul"
+            ? {
+                  api: `http://${consulApi(layout)}`,
+                  serviceId: registrationId(args.name, layout),
+                  token: secretRef(args.registry.token),
+              }
+            : { serf: serfRpc(layout) }),
         port: args.port,
         address: layout.address,
         timeout: args.stopTimeoutSeconds * 1000,
@@ -41,8 +52,8 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         argv: args.argv(layout),
         environment: args.environment,
         user: gatewayUser,
-        // Stops first, so that the agent through which it deregisters is still there.
-        after: ["consul"],
+        // Stops first, so that the agent through which it takes its leave is still there.
+        after: [args.registry.kind],
         ready: { kind: "tcp", host: layout.address, port: args.port },
         beforeStop: [[`${layout.bin}/node`, `${layout.bin}/drain.cjs`, drainPath]],
         stopTimeoutSeconds: args.stopTimeoutSeconds,

@@ -4,17 +4,21 @@ import { type Layout, type Role, secretRef } from "./role";
 /** What a machine that runs the replacement loop needs. */
 export interface ReplacerArgs {
     /** The loop's settings, save the paths on the machine. */
-    readonly settings: Omit<SettingsFile, "consul" | "journal" | "snapshot" | "session" | "listen"> & {
-        readonly consul: Omit<SettingsFile["consul"], "caFile" | "tokenFile">;
+    readonly settings: Omit<SettingsFile, "consul" | "store" | "journal" | "snapshot" | "session" | "listen"> & {
+        /** Undefined where there is no Consul: then the loop keeps its memory on its own machine. */
+        readonly consul?: ConsulOfLoop;
     };
-    /** The authority's certificate, PEM. It is public. */
-    readonly caCertificate: string;
     /** Environment of the engine that the loop runs. */
     readonly environment: Readonly<Record<string, string>>;
     /** The loop's program, to be run by node, and a checksum that changes with it. */
     readonly program: { readonly file: string; readonly sha256: string };
-    /** The secret that holds the loop's token. */
-    readonly token: string;
+    /** How the loop is known to Consul; needed where there is one. */
+    readonly access?: {
+        /** The authority's certificate, PEM. It is public. */
+        readonly caCertificate: string;
+        /** The secret that holds the loop's token. */
+        readonly token: string;
+    };
 }
 
 /** The daemon mostly waits: these make it a fifth smaller, and its looks no slower than anybody notices. */
@@ -22,6 +26,8 @@ export const nodeFlags = ["--optimize-for-size", "--max-semi-space-size=1"] as c
 
 /** Where the loop serves `/metrics` and `/health`, on its machine's local address. */
 export const replacerPort = 9195;
+
+type ConsulOfLoop = Omit<NonNullable<SettingsFile["consul"]>, "caFile" | "tokenFile">;
 
 /** Where the loop's settings are on its machine. */
 export function replacerSettingsPath(layout: Pick<Layout, "etc">): string {
@@ -32,9 +38,10 @@ export function replacerSettingsPath(layout: Pick<Layout, "etc">): string {
 export function replacer(args: ReplacerArgs, layout: Layout): Role {
     const caFile = `${layout.etc}/replacer/ca.pem`;
     const tokenFile = `${layout.etc}/replacer/token`;
+    const { consul } = args.settings;
     const settings: SettingsFile = {
         ...args.settings,
-        consul: { ...args.settings.consul, caFile, tokenFile },
+        ...(consul ? { consul: { ...consul, caFile, tokenFile } } : { store: `${layout.lib}/store.json` }),
         journal: `${layout.lib}/journal.jsonl`,
         snapshot: `${layout.run}/snapshot.json`,
         session: `${layout.lib}/session.json`,
@@ -45,8 +52,12 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
         name: "replacer",
         files: [
             { path, content: `${JSON.stringify(settings, undefined, 2)}\n` },
-            { path: caFile, content: args.caCertificate },
-            { path: tokenFile, content: secretRef(args.token), owner: "replacer" },
+            ...(args.access
+                ? [
+                      { path: caFile, content: args.access.caCertificate },
+                      { path: tokenFile, content: secretRef(args.access.token), owner: "replacer" },
+                  ]
+                : []),
         ],
         services: [
             {

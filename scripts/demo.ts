@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Load, type Report, startLoad } from "../bench/load";
 import { gatewayHome } from "../components/local/home";
 import { type JournalEntry, readJournal } from "../replacement/journal";
-import { balancerStates } from "../replacement/observers/balancer";
+import { statesAt } from "../replacement/observers/balancer";
 import { gatewayHealthPort } from "../roles/gatewayHealth";
 import { killMachine, machineDirectory } from "../supervisor/machine";
 import { probe } from "../supervisor/probe";
@@ -106,7 +106,7 @@ async function until(what: string, signal: AbortSignal, condition: () => Promise
 async function view(pages: readonly string[], address: string): Promise<string[]> {
     return Promise.all(
         pages.map((page) =>
-            balancerStates({ name: page, url: `${page}/;csv` }, 1).then(
+            statesAt(page, 1).then(
                 (states) => states.get(address) ?? "absent",
                 () => "unknown",
             ),

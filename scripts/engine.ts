@@ -84,6 +84,14 @@ function syncStackConfig(stackName: string, { asDeployed = false, overrides = {}
     return effective;
 }
 
+/** The `loadBalancer.stack` that `Pulumi.STACK.yaml` names; undefined when it names none, or is no such file. */
+export function balancingStack(stackName: string): string | undefined {
+    const path = join(PROJECT, `Pulumi.${stackName}.yaml`);
+    if (!existsSync(path)) return undefined;
+    const stack = parseDocument(readFileSync(path, "utf8")).getIn(["config", "gateway:loadBalancer", "stack"]);
+    return typeof stack === "string" ? stack : undefined;
+}
+
 /** The program, and what it failed with: the engine reports an error as text only. */
 export interface Program {
     readonly run: automation.PulumiFn;

@@ -3,8 +3,9 @@
 import { heading, runCommand, say } from "./console";
 import { demonstrate } from "./demo";
 import { deploy, describeChanges, isChange, open } from "./deploy";
+import { balancingStack } from "./engine";
 import { exclusively, preflight } from "./preflight";
-import { ensurePlugin, ensureTools, pluginVersion } from "./tools";
+import { ensurePlugin, ensureTools, pluginVersion, toolsOf } from "./tools";
 
 const STACK = "local";
 
@@ -12,8 +13,11 @@ async function start(signal: AbortSignal): Promise<void> {
     preflight();
     await exclusively(async () => {
         heading("Tools");
-        await ensureTools(["pulumi", "consul", "consul-template", "haproxy"], { progress: say, signal });
-        await ensurePlugin("consul", pluginVersion("consul"), { progress: say, signal });
+        const tools = toolsOf(balancingStack(STACK));
+        await ensureTools(["pulumi", ...tools], { progress: say, signal });
+        if (tools.includes("consul")) {
+            await ensurePlugin("consul", pluginVersion("consul"), { progress: say, signal });
+        }
         say("all there");
 
         heading("Deployment");
@@ -28,7 +32,7 @@ async function start(signal: AbortSignal): Promise<void> {
 
         heading("It runs on");
         console.log(`  Thrift calls     ${outputs.endpoints.join(" and ")}`);
-        console.log(`  Consul           ${outputs.consulUi}`);
+        if (outputs.consulUi) console.log(`  Consul           ${outputs.consulUi}`);
         console.log(`  Balancers        ${outputs.balancerStatus.join(" and ")}`);
         heading("What to try next");
         console.log("  npm run status                what the replacement loop sees and does");
@@ -43,7 +47,8 @@ export interface Outputs {
     readonly endpoints: readonly string[];
     readonly gateways: readonly string[];
     readonly balancerStatus: readonly string[];
-    readonly consulUi: string;
+    /** With Serf there is none. */
+    readonly consulUi?: string;
 }
 
 void runCommand(start, 'Run "npm start" again to go on, or "npm run down" to remove everything.');

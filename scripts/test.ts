@@ -1,12 +1,25 @@
-/** `npm test`: the type checker, the linter and every quick suite; the last line sums what their runners reported. */
+/**
+ * `npm test`: the type checker, the linter and every quick suite, or with `npm test -- SUITE...` just those named; the last
+ * line sums what their runners reported.
+ */
 import { spawn } from "node:child_process";
 
-/** Each suite, with the command that runs it; the checks without a count of their own count as one. */
-const SUITES: readonly { readonly name: string; readonly command: readonly string[]; readonly mocha: boolean }[] = [
+/** A suite, with the command that runs it; the checks without a count of their own count as one. */
+interface Suite {
+    readonly name: string;
+    readonly command: readonly string[];
+    readonly mocha: boolean;
+}
+
+const QUICK: readonly Suite[] = [
     { name: "types", command: ["npx", "--no-install", "tsc", "-p", "."], mocha: false },
     { name: "lint", command: ["npx", "--no-install", "biome", "check", "."], mocha: false },
     { name: "unit and simulation", command: ["npm", "run", "--silent", "test:unit"], mocha: true },
     { name: "local", command: ["npm", "run", "--silent", "test:local"], mocha: true },
+];
+/** What takes longer than one waits for: only when named. */
+const SLOW: readonly Suite[] = [
+    { name: "scenarios", command: ["npm", "run", "--silent", "test:scenarios"], mocha: true },
 ];
 
 interface Counts {
@@ -35,8 +48,18 @@ function mochaCounts(output: string): Counts {
 }
 
 async function main(): Promise<void> {
+    const names = process.argv.slice(2);
+    const known = [...QUICK, ...SLOW];
+    const unknown = names.filter((name) => !known.some((suite) => suite.name === name));
+    if (unknown.length > 0) {
+        console.error(`no such suite: ${unknown.join(", ")}; there are: ${known.map(({ name }) => name).join(", ")}`);
+        process.exitCode = 1;
+        return;
+    }
     const total: Counts = { passed: 0, failed: 0, skipped: 0 };
-    for (const { name, command, mocha } of SUITES) {
+    for (const { name, command, mocha } of names.length > 0
+        ? known.filter((suite) => names.includes(suite.name))
+        : QUICK) {
         const startedAt = Date.now();
         console.log(`\n== ${name}`);
         const { code, output } = await run(command);

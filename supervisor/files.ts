@@ -24,6 +24,16 @@ export function writeAtomically(path: string, content: string, mode = 0o644, dur
     }
 }
 
+/** What a file holds; undefined when there is none. */
+export function readIfThere(path: string): string | undefined {
+    try {
+        return readFileSync(path, "utf8");
+    } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+        throw error;
+    }
+}
+
 /** Reads a JSON file; undefined when it is missing or not JSON. */
 export function readJson<T>(path: string): T | undefined {
     try {

@@ -1,6 +1,7 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { defaultPolicy, resolvePolicy } from "../../replacement/policy";
+import type { ConsulCluster } from "../../roles/consul";
 import { gatewayHealthPort } from "../../roles/gatewayHealth";
 import { instanceWatcher, type LifecycleHook } from "../../roles/instanceWatcher";
 import { cloudLayout } from "../../roles/render/cloudInit";
@@ -49,7 +50,7 @@ export function awsGatewayPool(
     args: GatewayPoolArgs<AwsTarget>,
     parent: pulumi.Resource,
 ): GatewayPoolOutputs {
-    const { target, service, discovery, size } = args;
+    const { target, service, discovery, balancers, size } = args;
     const { provider, network, edge, settings, image, region } = target;
     const child = { parent, provider };
     // Known beforehand, because the instances' rights and settings name it.
@@ -61,10 +62,10 @@ export function awsGatewayPool(
         ...(target.machineApi === undefined ? {} : { endpoint: target.machineApi }),
     };
     const layout = cloudLayout(`gw-${instanceRef("id")}`, instanceRef("address"));
-    const role = (cluster: Parameters<typeof gatewayRole>[0]["cluster"]) =>
+    const role = (cluster: ConsulCluster) =>
         mergeRoles(
             "gateway",
-            gatewayRole({ cluster, service }, layout),
+            gatewayRole({ registry: { kind: "consul", cluster }, service, balancers }, layout),
             instanceWatcher(
                 { drain: ["gateway"], health: ["gateway-health"], hook, bundle: bundle("instance-watcher") },
                 layout,

@@ -1,5 +1,6 @@
 import type * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import type { ConsulCluster } from "../../roles/consul";
 import { balancerStatusPort, balancerStatusUrl } from "../../roles/loadBalancer/balancer";
 import { cloudLayout } from "../../roles/render/cloudInit";
 import type { LoadBalancer, LoadBalancerArgs, LoadBalancerOutputs } from "../loadBalancer";
@@ -29,12 +30,18 @@ export function awsLoadBalancer(
     args: LoadBalancerArgs<AwsTarget>,
     parent: pulumi.Resource,
 ): LoadBalancerOutputs {
-    const { target, discovery, service, port, slots, drainSeconds } = args;
+    const { target, discovery, stack, service, port, slots, drainSeconds } = args;
     const { provider, network, edge, settings, region } = target;
     const child = { parent, provider };
-    const role = (index: number, cluster: Parameters<typeof balancerRole>[0]["cluster"], address: string) => {
+    const role = (index: number, cluster: ConsulCluster, address: string) => {
         const layout = cloudLayout(machineName.balancer(index), address);
-        return { role: balancerRole({ cluster, service, port, slots, drainSeconds }, layout), layout };
+        return {
+            role: balancerRole(
+                { registry: { kind: "consul", cluster }, stack, service, port, slots, drainSeconds },
+                layout,
+            ),
+            layout,
+        };
     };
     const shape = role(0, consulCluster({ datacenter: "", join: [], servers: 3, caCertificate: "" }), "0.0.0.0").role;
     const group = roleSecurityGroup(

@@ -8,13 +8,19 @@ import type { ParsedConfig } from "./schema";
 /**
  * Values that are recognised but not implemented in this version. To land one, delete it here: nothing else refuses it.
  */
-const NOT_IMPLEMENTED: { readonly targets: readonly string[]; readonly stacks: readonly string[] } = {
+const NOT_IMPLEMENTED: {
+    readonly targets: readonly string[];
+    /** By target. */
+    readonly stacks: Readonly<Record<string, readonly string[]>>;
+} = {
     targets: ["openstack"],
-    stacks: ["fabio", "serf-haproxy"],
+    stacks: { aws: ["fabio", "serf-haproxy"], openstack: ["fabio", "serf-haproxy"] },
 };
 
-/** Ports of a machine that are taken: Consul's, the health endpoint's and the balancer's status page's. */
+/** Ports of a machine that are taken: Serf's, Consul's, the health endpoint's and the balancer's status page's. */
 export const RESERVED_PORTS: Readonly<Record<number, string>> = {
+    7373: "Serf's RPC",
+    7946: "Serf's gossip",
     8300: "Consul's servers",
     8301: "Consul's gossip",
     8302: "Consul's gossip between datacenters",
@@ -50,12 +56,12 @@ export function contradictions(config: ParsedConfig): Finding[] {
         }
         const times = targets.filter((other) => other === target).length;
         if (times > 1) noteAnyway(["targets"], `got ${target} ${times} times; allowed: each target once`);
-    }
-    if (NOT_IMPLEMENTED.stacks.includes(loadBalancer.stack)) {
-        noteAnyway(
-            ["loadBalancer", "stack"],
-            `stack ${loadBalancer.stack} is not implemented in this version; allowed: consul-template-haproxy`,
-        );
+        if (NOT_IMPLEMENTED.stacks[target]?.includes(loadBalancer.stack)) {
+            note(
+                [["loadBalancer", "stack"], ["targets"]],
+                `stack ${loadBalancer.stack} is not implemented on target ${target} in this version; allowed: consul-template-haproxy`,
+            );
+        }
     }
 
     const { install, argv, healthCheck } = service;
@@ -132,14 +138,17 @@ export function contradictions(config: ParsedConfig): Finding[] {
         );
     }
     const { softObservers } = config.replacement;
-    if (softObservers !== undefined && softObservers > 1 + loadBalancer.balancers) {
+    const withConsul = loadBalancer.stack !== "serf-haproxy";
+    const observers = (withConsul ? 1 : 0) + loadBalancer.balancers;
+    if (softObservers !== undefined && softObservers > observers) {
         note(
             [
                 ["replacement", "softObservers"],
                 ["loadBalancer", "balancers"],
+                ["loadBalancer", "stack"],
             ],
-            `got ${softObservers}; allowed: a whole number from 1 to ${1 + loadBalancer.balancers}, for Consul and each balancer`,
-            `pulumi config set --path '${NAMESPACE}:replacement.softObservers' 2`,
+            `got ${softObservers}; allowed: a whole number from 1 to ${observers}, for ${withConsul ? "Consul and each balancer" : "each balancer"}`,
+            `pulumi config set --path '${NAMESPACE}:replacement.softObservers' ${Math.min(2, observers)}`,
         );
     }
     if (discovery.servers === 1 && !onlyLocal) {
@@ -294,7 +303,7 @@ export function advice(config: ParsedConfig): string[] {
             "tcp passes a process that is stuck, because the kernel accepts connections for it; thrift sees it",
         );
     }
-    if (discovery.servers === 1) {
+    if (discovery.servers === 1 && loadBalancer.stack !== "serf-haproxy") {
         warn(["discovery", "servers"], "1 is a single point of failure: while it is gone, no change is seen");
     }
     if (loadBalancer.balancers === 1) {

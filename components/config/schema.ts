@@ -92,7 +92,9 @@ const service = z.strictObject({
         .describe("how to tell that it serves"),
     maxConnections: count(1, 1_000_000)
         .default(1000)
-        .describe("the most connections that a balancer opens to one gateway; more wait in its queue"),
+        .describe(
+            "the most connections that a balancer opens to one gateway; more wait in its queue; Fabio has no limit",
+        ),
     stopTimeoutSeconds: seconds(1, 3600)
         .default(30)
         .describe("how long it may take to stop after SIGTERM before it is killed"),
@@ -115,7 +117,9 @@ export const configSchema = z.strictObject({
             servers: z
                 .literal([1, 3, 5])
                 .default(3)
-                .describe("how many Consul servers run; a majority has to live; 1 only on target local"),
+                .describe(
+                    "how many Consul servers run (none with stack serf-haproxy); a majority has to live; 1 only on target local",
+                ),
             datacenter: z
                 .string()
                 .regex(/^[a-z0-9_-]{1,63}$/)
@@ -124,18 +128,22 @@ export const configSchema = z.strictObject({
                 .meta({ allowed: "1 to 63 of a-z, 0-9, _ and -" }),
         })
         .prefault({})
-        .describe("service discovery, by Consul"),
+        .describe("service discovery, by Consul; with stack serf-haproxy there is none"),
     loadBalancer: z
         .strictObject({
             stack: z
                 .enum(LOAD_BALANCER_STACKS)
                 .default("consul-template-haproxy")
-                .describe("how members are found and balanced"),
+                .describe(
+                    "how members are found and balanced; on a running environment, only a change between consul-template-haproxy and fabio is possible",
+                ),
             balancers: count(1, 5).default(2).describe("how many balancers run; 1 only on target local"),
             port: port().default(9190).describe("the port to which clients connect"),
             slots: count(1, 1000)
                 .exactOptional()
-                .describe("the most gateways a balancer can hold, old and new together during replacement")
+                .describe(
+                    "the most gateways a balancer can hold, old and new together during replacement; Fabio has no limit",
+                )
                 .meta({ example: 16, standard: "16, or twice the pool's size if that is more" }),
             drainSeconds: seconds(0, 3600)
                 .default(30)
@@ -161,7 +169,9 @@ export const configSchema = z.strictObject({
     consulObjects: z
         .boolean()
         .default(true)
-        .describe("whether the program also makes objects inside Consul, which needs the Pulumi plugin for Consul"),
+        .describe(
+            "whether the program also makes objects inside Consul, where there is one, which needs the Pulumi plugin for Consul",
+        ),
 });
 
 /** What a valid configuration says, with every default filled in. */

@@ -1,11 +1,14 @@
 import * as pulumi from "@pulumi/pulumi";
 import { moduleProvider } from "../dynamic/moduleProvider";
+import type { RegistryKind } from "../serviceDiscovery";
 
 /** Arguments of {@link Credentials}. */
 export interface CredentialsArgs {
     readonly datacenter: string;
     /** Addresses of the Consul servers, which their certificate names. */
     readonly servers: pulumi.Input<pulumi.Input<string>[]>;
+    /** What finds gateways. Default `consul`. It cannot be changed while anything runs. */
+    readonly registry?: RegistryKind;
 }
 
 /** The certificates, tokens and keys of a deployment. They live in the stack's state, as secrets. */

@@ -6,12 +6,16 @@ import "reflect-metadata";
 import { randomBytes, randomUUID, webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { tokenSecrets } from "../../roles/consulAcl";
+import type { RegistryKind } from "../serviceDiscovery";
+import { stackChangeProblem } from "../stackChange";
 
 /** What the credentials are for. */
 export interface CredentialsInputs {
     readonly datacenter: string;
     /** Addresses of the Consul servers, which their certificate names. */
     readonly servers: readonly string[];
+    /** What finds gateways. Default `consul`. It cannot be changed while anything runs. */
+    readonly registry?: RegistryKind;
 }
 
 /** What is made. All of `secrets` is secret, the rest is public. */
@@ -105,13 +109,15 @@ async function make(inputs: CredentialsInputs, previous?: CredentialsOutputs): P
     return {
         datacenter: inputs.datacenter,
         servers: inputs.servers,
+        ...(inputs.registry ? { registry: inputs.registry } : {}),
         caCertificate: previous?.caCertificate ?? `${authority.certificate.toString("pem")}\n`,
         serverCertificate: server.certificate,
         expiresAt: expiry.toISOString(),
         secrets: {
             ...Object.fromEntries(tokens),
-            // Consul takes 32 bytes in base64.
+            // Consul and Serf take 32 bytes in base64.
             gossipKey: randomBytes(32).toString("base64"),
+            serfRpcKey: randomBytes(24).toString("base64url"),
             caKey: await exportKey(authority.key),
             ...previous?.secrets,
             serverKey: server.key,
@@ -124,13 +130,20 @@ export async function create(inputs: CredentialsInputs): Promise<{ id: string; o
     return { id: randomUUID(), outs: await make(inputs) };
 }
 
+/** Everything of a deployment starts with its credentials, so a change that cannot be made is refused here. */
+export async function check(olds: Partial<CredentialsInputs>, news: CredentialsInputs) {
+    const existed = olds.datacenter !== undefined;
+    const reason = existed ? stackChangeProblem(olds.registry ?? "consul", news.registry ?? "consul") : undefined;
+    return { inputs: news, failures: reason === undefined ? [] : [{ property: "registry", reason }] };
+}
+
 /** Other servers, a certificate about to expire, and a token that a newer version needs are reasons for an update. */
 export async function diff(_id: string, olds: CredentialsOutputs, news: CredentialsInputs) {
     const changes =
         olds.datacenter !== news.datacenter ||
         JSON.stringify(olds.servers) !== JSON.stringify(news.servers) ||
         Date.parse(olds.expiresAt) - Date.now() < RENEW_BEFORE ||
-        tokenSecrets.some((name) => olds.secrets[name] === undefined);
+        [...tokenSecrets, "serfRpcKey"].some((name) => olds.secrets[name] === undefined);
     return { changes, replaces: [] };
 }
 

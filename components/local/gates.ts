@@ -1,4 +1,5 @@
-import { balancerStates } from "../../replacement/observers/balancer";
+import type { BalancerState } from "../../replacement/observation";
+import { statesAt } from "../../replacement/observers/balancer";
 import { waitFor } from "../../supervisor/wait";
 
 /**
@@ -11,7 +12,9 @@ export type Gate =
     /** Every Consul server answers, all name the same leader, and all are its peers. */
     | { readonly kind: "quorum"; readonly servers: readonly string[] }
     /** Each balancer that answers sends calls to the address; at least one has to answer. */
-    | { readonly kind: "rotation"; readonly balancers: readonly string[]; readonly address: string };
+    | { readonly kind: "rotation"; readonly balancers: readonly string[]; readonly address: string }
+    /** The balancer sends calls to at least one gateway, unless no other balancer does either. Named by status pages. */
+    | { readonly kind: "serving"; readonly balancer: string; readonly others: readonly string[] };
 
 /** How long a gate may stay shut, milliseconds. */
 const TIMEOUT = 60_000;
@@ -47,9 +50,7 @@ export async function waitForRotation(balancers: readonly string[], address: str
     await waitFor(
         `the balancers to send calls to ${address}`,
         async () => {
-            const views = await Promise.allSettled(
-                balancers.map((page) => balancerStates({ name: page, url: `${page}/;csv` }, ATTEMPT_TIMEOUT / 1000)),
-            );
+            const views = await Promise.allSettled(balancers.map(statesOf));
             const answered = views.filter((view) => view.status === "fulfilled").map((view) => view.value);
             if (answered.length === 0) throw new Error("no balancer answers");
             return answered.every((states) => states.get(address) === "up");
@@ -58,3 +59,28 @@ export async function waitForRotation(balancers: readonly string[], address: str
         50,
     );
 }
+
+/**
+ * Waits until a balancer sends calls somewhere; when no other balancer does either, for `grace` milliseconds only.
+ */
+export async function waitForServing(balancer: string, others: readonly string[], grace = GRACE): Promise<void> {
+    const begun = Date.now();
+    await waitFor(
+        `${balancer} to send calls to a gateway`,
+        async () => {
+            if (serves(await statesOf(balancer))) return true;
+            if (Date.now() - begun < grace) return false;
+            const views = await Promise.allSettled(others.map(statesOf));
+            return !views.some((view) => view.status === "fulfilled" && serves(view.value));
+        },
+        TIMEOUT,
+        50,
+    );
+}
+
+/** How long a balancer has to serve where no other does, milliseconds. */
+const GRACE = 10_000;
+
+const statesOf = (page: string) => statesAt(page, ATTEMPT_TIMEOUT / 1000);
+
+const serves = (states: ReadonlyMap<string, BalancerState>) => [...states.values()].includes("up");

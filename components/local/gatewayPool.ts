@@ -23,8 +23,8 @@ export function localGatewayPool(
     for (const index of Array(args.size).keys()) {
         const layout = processLayout(machineName.gateway(index), target.addresses.gateway(index));
         const endpoint = `${layout.address}:${service.port}`;
-        const machine = discovery.cluster.apply((cluster) =>
-            renderProcess(gatewayRole({ cluster, service }, layout), layout),
+        const machine = discovery.registry.apply((registry) =>
+            renderProcess(gatewayRole({ registry, service, balancers }, layout), layout),
         );
         endpoints.push(endpoint);
         gateways.push(

@@ -20,7 +20,7 @@ import {
 import { type MachineRecord, readLiveRecord } from "../../supervisor/record";
 import { bundle } from "../bundles";
 import { archiveDirectory, fetchArchive } from "./archives";
-import { type Gate, waitForQuorum, waitForRotation } from "./gates";
+import { type Gate, waitForQuorum, waitForRotation, waitForServing } from "./gates";
 import { type GatewayHome, gatewayHome } from "./home";
 
 /** The inputs of a {@link LocalInstance} as its provider gets them. */
@@ -104,7 +104,8 @@ async function passGates(inputs: InstanceInputs, gates: readonly Gate[]): Promis
     for (const gate of gates) {
         if (gate.kind === "services") await waitUntilReady(machineHome(), inputs.machine, gate.except);
         else if (gate.kind === "quorum") await waitForQuorum(gate.servers);
-        else await waitForRotation(gate.balancers, gate.address);
+        else if (gate.kind === "rotation") await waitForRotation(gate.balancers, gate.address);
+        else await waitForServing(gate.balancer, gate.others);
     }
 }
 

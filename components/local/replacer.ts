@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { statusUrls } from "../../replacement/observers/balancer";
 import type { ReplacementPolicy } from "../../replacement/policy";
 import { processLayout, renderProcess } from "../../roles/render/process";
 import { replacer } from "../../roles/replacer";
@@ -30,39 +31,40 @@ export function localReplacer(
     const { provider } = target;
     const layout = processLayout(machineName.replacer, target.addresses.replacer);
     const program = projectProgram("replacement/main.ts");
-    const machine = pulumi
-        .all([discovery.cluster, discovery.api, balancers.statusPages])
-        .apply(([cluster, api, statusPages]) =>
-            renderProcess(
-                replacer(
-                    {
-                        settings: {
-                            target: "local",
-                            consul: {
-                                addresses: api.map((address) => `https://${address}`),
-                                service: service.name,
-                            },
-                            balancers: statusPages.map((page, index) => ({
-                                name: machineName.balancer(index),
-                                url: `${page}/;csv`,
-                            })),
-                            // From the machine's own folder: the machines are its neighbours.
-                            machinesDirectory: "..",
-                            projectDirectory: "bin/project",
-                            stack: pulumi.getStack(),
-                            slots: { typeSuffix: "gateway:Instance", namePrefix: "gw-" },
-                            policy,
-                        },
-                        caCertificate: cluster.caCertificate,
-                        environment: { GATEWAY_MACHINE: layout.machine },
-                        program,
-                        token: "replacerToken",
+    const statusUrl = balancers.stack === "fabio" ? statusUrls.fabio : statusUrls.haproxy;
+    const consul = discovery.hasConsul
+        ? pulumi.all([discovery.cluster, discovery.api]).apply(([{ caCertificate }, api]) => ({
+              caCertificate,
+              addresses: api.map((address) => `https://${address}`),
+          }))
+        : undefined;
+    const machine = pulumi.all([consul, balancers.statusPages]).apply(([known, statusPages]) =>
+        renderProcess(
+            replacer(
+                {
+                    settings: {
+                        target: "local",
+                        ...(known ? { consul: { addresses: known.addresses, service: service.name } } : {}),
+                        balancers: statusPages.map((page, index) => ({
+                            name: machineName.balancer(index),
+                            url: statusUrl(page),
+                        })),
+                        // From the machine's own folder: the machines are its neighbours.
+                        machinesDirectory: "..",
+                        projectDirectory: "bin/project",
+                        stack: pulumi.getStack(),
+                        slots: { typeSuffix: "gateway:Instance", namePrefix: "gw-" },
+                        policy,
                     },
-                    layout,
-                ),
+                    ...(known ? { access: { caCertificate: known.caCertificate, token: "replacerToken" } } : {}),
+                    environment: { GATEWAY_MACHINE: layout.machine },
+                    program,
+                },
                 layout,
             ),
-        );
+            layout,
+        ),
+    );
     return new LocalInstance(
         name,
         {

@@ -1,13 +1,30 @@
 import * as pulumi from "@pulumi/pulumi";
 import { consulPorts } from "../../roles/consul";
 import { processLayout, renderProcess } from "../../roles/render/process";
+import { versions } from "../../scripts/tools/manifest";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
 import { consulApiAt, consulCluster, discoveryRole } from "../roles";
-import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import type { SerfDiscoveryOutputs, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import type { LocalTarget } from "../target";
 import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
+
+/** Serf needs no machine of its own: members join the balancers, whose addresses do not change. */
+export function localSerfDiscovery(
+    name: string,
+    args: ServiceDiscoveryArgs<LocalTarget>,
+    parent: pulumi.Resource,
+): SerfDiscoveryOutputs {
+    const { provider, addresses } = args.target;
+    const { secrets } = new Credentials(
+        `${name}-credentials`,
+        { datacenter: args.datacenter, servers: [], registry: "serf" },
+        { parent, provider },
+    );
+    const join = [...Array(args.balancers).keys()].map(addresses.balancer);
+    return { serf: pulumi.output({ join, version: versions.serf }), secrets };
+}
 
 /** Consul servers as machines of this computer. */
 export function localServiceDiscovery(

@@ -1,13 +1,25 @@
-/** Balancers as observers: HAProxy's status page as CSV. */
+/** Balancers as observers: HAProxy's status page as CSV, Fabio's table of routes as JSON. */
+import { z } from "zod";
 import type { BalancerState } from "../observation";
 import { request } from "./http";
 
 /** A balancer to ask. */
 export interface BalancerOptions {
     readonly name: string;
-    /** The status page as CSV, such as `http://10.0.0.21:9192/;csv`. It has to show addresses: `stats show-legends`. */
+    /**
+     * HAProxy's status page as CSV, such as `http://10.0.0.21:9192/;csv`, which has to show addresses (`stats
+     * show-legends`), or Fabio's routes, such as `http://10.0.0.21:9192/api/routes`.
+     */
     readonly url: string;
 }
+
+const ROUTES = "/api/routes";
+
+/** What to ask, from the address of a balancer's status page. */
+export const statusUrls = {
+    haproxy: (page: string) => `${page}/;csv`,
+    fabio: (page: string) => `${page}${ROUTES}`,
+} as const;
 
 /** The name of HAProxy's backend. */
 export const defaultBackend = "gateways";
@@ -25,7 +37,32 @@ export async function balancerStates(
 ): Promise<Map<string, BalancerState>> {
     const answer = await request({ url: balancer.url, timeoutSeconds });
     if (answer.status !== 200) throw new Error(`${balancer.name}: the status page answers ${answer.status}`);
-    return statesIn(answer.body, backend, balancer.name);
+    return balancer.url.endsWith(ROUTES)
+        ? routesIn(answer.body, balancer.name)
+        : statesIn(answer.body, backend, balancer.name);
+}
+
+/**
+ * As {@link balancerStates}, for a balancer whose software is not known, or is about to change.
+ *
+ * @param page the address of its status page, without a slash at the end.
+ */
+export async function statesAt(page: string, timeoutSeconds: number): Promise<Map<string, BalancerState>> {
+    const ask = (url: string) => balancerStates({ name: page, url }, timeoutSeconds);
+    return ask(statusUrls.haproxy(page)).catch(() => ask(statusUrls.fabio(page)));
+}
+
+const routesSchema = z.array(z.object({ src: z.string(), dst: z.string() })).nullable();
+
+/**
+ * Reads Fabio's routes: each server that TCP calls go to is up, and of others it does not know. That is what Consul told
+ * it: Fabio has no view of its own. `name` is for messages.
+ */
+export function routesIn(json: string, name: string): Map<string, BalancerState> {
+    const routes = routesSchema.safeParse(JSON.parse(json));
+    if (!routes.success) throw new Error(`${name}: these are not Fabio's routes`);
+    const tcp = (routes.data ?? []).filter(({ dst }) => dst.startsWith("tcp://"));
+    return new Map(tcp.map(({ dst }) => [new URL(dst).hostname.replace(/^\[|\]$/g, ""), "up"]));
 }
 
 /** Reads the CSV of {@link balancerStates}; `name` is for messages. */

@@ -168,7 +168,7 @@ export interface ConsulEntry {
     readonly node: string;
     /** The service's address, or its node's where it has none. */
     readonly address: string;
-    readonly state: Exclude<ConsulState, "absent" | "unknown">;
+    readonly state: Exclude<ConsulState, "absent" | "unknown" | "none">;
     /** `incarnation` of the service's metadata: the server that registered it, where it says so. */
     readonly incarnation?: string;
 }

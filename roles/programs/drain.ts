@@ -1,19 +1,27 @@
 /**
- * Takes a gateway out before it is stopped: deregisters it at the machine's Consul agent, then waits until no client
- * is connected to it any more. Run as `node drain.cjs SETTINGS`. A gateway that cannot drain by itself is drained so
- * all the same; one that can does the rest when it is told to stop.
+ * Takes a gateway out before it is stopped: deregisters it at the machine's Consul agent, or lets its Serf agent tell
+ * the balancers, then waits until no client is connected to it any more. Run as `node drain.cjs SETTINGS`. A gateway that
+ * cannot drain by itself is drained so all the same; one that can does the rest when it is told to stop.
  */
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
+import { type SerfRpcAddress, serfEvent, serfTags } from "../serf";
+import { SerfClient } from "./serf/rpc";
 
 /** What the program reads. */
-export interface DrainSettings {
+export type DrainSettings = (ConsulRegistration | { readonly serf: SerfRpcAddress }) & GatewayAddress;
+
+/** The gateway's registration in Consul. */
+export interface ConsulRegistration {
     /** HTTP API of the machine's Consul agent, without a path. */
     readonly api: string;
     readonly serviceId: string;
     /** A token that may write the service. */
     readonly token: string;
+}
+
+interface GatewayAddress {
     /** Where the gateway listens. */
     readonly port: number;
     readonly address: string;
@@ -22,13 +30,14 @@ export interface DrainSettings {
 }
 
 /**
- * How long there must have been no connection, milliseconds. Longer than the balancers take to hear of the
- * deregistration: Consul's answer at once, consul-template's 0.5 s to settle, the reconciler's turn.
+ * How long there must have been no connection, milliseconds. Longer than the balancers take to hear of it. With Consul:
+ * its answer at once, consul-template's 0.5 s to settle, the reconciler's turn. With Serf the event takes less, but
+ * should it get lost, the change of the tag is held back for up to 3 s.
  */
-const QUIET = 1_500;
+const QUIET = { consul: 1_500, serf: 3_500 } as const;
 const LOOK_EVERY = 100;
 
-function deregister(settings: DrainSettings): Promise<void> {
+function deregister(settings: ConsulRegistration): Promise<void> {
     return new Promise((done, fail) => {
         const url = `${settings.api}/v1/agent/service/deregister/${encodeURIComponent(settings.serviceId)}`;
         const call = request(
@@ -45,6 +54,17 @@ function deregister(settings: DrainSettings): Promise<void> {
         call.on("error", fail);
         call.end();
     });
+}
+
+/** Tells the balancers: by a tag, which is there for whoever looks, and by an event, which makes them look at once. */
+async function sayDraining(rpc: SerfRpcAddress): Promise<void> {
+    const client = await SerfClient.connect(rpc);
+    try {
+        await client.setTags(serfTags.draining);
+        await client.sendEvent(serfEvent, "draining");
+    } finally {
+        client.close();
+    }
 }
 
 /** Counts the established connections to a port, from the kernel's tables (`proc(5)`; addresses are little-endian). */
@@ -65,9 +85,11 @@ export function connections(table: string, port: number, address: string): numbe
 
 async function main(settings: DrainSettings): Promise<void> {
     const deadline = Date.now() + settings.timeout;
-    await deregister(settings).catch((error: Error) => console.error(`drain: ${error.message}; waiting all the same`));
+    const leaving = "serf" in settings ? sayDraining(settings.serf) : deregister(settings);
+    await leaving.catch((error: Error) => console.error(`drain: ${error.message}; waiting all the same`));
+    const quiet = "serf" in settings ? QUIET.serf : QUIET.consul;
     let quietSince = Date.now();
-    while (Date.now() - quietSince < QUIET && Date.now() < deadline) {
+    while (Date.now() - quietSince < quiet && Date.now() < deadline) {
         const open = ["/proc/net/tcp", "/proc/net/tcp6"]
             .map((path) => connections(readFileSync(path, "utf8"), settings.port, settings.address))
             .reduce((sum, count) => sum + count, 0);

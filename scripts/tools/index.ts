@@ -1,6 +1,6 @@
 /**
- * The programs that a deployment runs: Pulumi, Consul, consul-template and HAProxy, in a cache of this user, at the
- * versions of {@link versions}. See `manifest.ts` for where each comes from and `cache.ts` for where it is put.
+ * The programs that a deployment runs: Pulumi, Consul, consul-template, HAProxy, Fabio and Serf, in a cache of this
+ * user, at the versions of {@link versions}. See `manifest.ts` for where each comes from and `cache.ts` for where it is put.
  *
  * Environment: `GATEWAY_TOOLS` (the cache's directory), `GATEWAY_TOOLS_MIRROR` (base URL below which the vendors' paths
  * are found), `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
@@ -14,7 +14,7 @@ import { type ToolName, tools } from "./manifest";
 
 export { cacheRoot } from "./cache";
 export { ToolError } from "./errors";
-export { pulumiHome, type ToolName, versions } from "./manifest";
+export { pulumiHome, type ToolName, toolsOf, versions } from "./manifest";
 export { ensurePlugin, type PluginOptions, pluginAvailable, pluginVersion } from "./plugins";
 
 /** How {@link ensureTools} tells what it does, and how it is stopped. */

@@ -2,7 +2,7 @@
  * The programs that this project runs, their pinned versions, and where each is got. The versions here are the only
  * place where they are written; everything else imports {@link versions}.
  *
- * To add a tool (Fabio, Serf): one entry in {@link versions}, one {@link ToolSpec} in {@link tools}, and, when it is
+ * To add a tool: one entry in {@link versions}, one {@link ToolSpec} in {@link tools}, and, when it is
  * built from source, a wrapper module `tools/<name>/` (go.mod, go.sum, tools.go).
  */
 
@@ -17,6 +17,8 @@ export const versions = {
     consul: "1.22.0",
     "consul-template": "0.41.1",
     haproxy: "2.6",
+    fabio: "1.6.3",
+    serf: "0.10.2",
 } as const;
 
 /** The tools that can be asked for. */
@@ -33,7 +35,8 @@ export interface PathSource {
 export interface OfficialSource {
     readonly kind: "official";
     readonly url: string;
-    readonly format: "zip" | "tar.gz";
+    /** `binary`: no archive, but the executable itself. */
+    readonly format: "zip" | "tar.gz" | "binary";
     /**
      * SHA-256 of the archive, in hex. Where it is left out, the archive is checked against the vendor's sums file,
      * which shows a broken transfer but not a vendor's site that was tampered with.
@@ -129,6 +132,11 @@ const PULUMI_SUMS = `pulumi-${versions.pulumi}-checksums.txt`;
 
 const MB = 1e6;
 const HASHICORP = "https://releases.hashicorp.com";
+const FABIO_RELEASE = `https://github.com/fabiolb/fabio/releases/download/v${versions.fabio}`;
+/** Where Serf's linker flags put its version. */
+const SERF_VERSION = "github.com/hashicorp/serf/version";
+/** The lowest version of Serf that speaks as the balancers' and gateways' programs expect. */
+const LOWEST_SERF = "0.9.4";
 
 /** A tool that HashiCorp publishes as a zip with one executable, and whose source is a Go module. */
 function hashicorpTool(
@@ -241,7 +249,69 @@ export const tools: Readonly<Record<ToolName, ToolSpec>> = {
             `install the package "haproxy", version ${versions.haproxy} or later, with your package manager ` +
             "(dnf, zypper, apk, pacman, …); its system service is not needed and may stay disabled",
     },
+    fabio: {
+        name: "fabio",
+        title: "Fabio",
+        version: versions.fabio,
+        accepts: (found) => found === versions.fabio,
+        versionArgs: ["-v"],
+        versionPattern: /^v?(\d+\.\d+\.\d+\S*) go/m,
+        sources: [
+            { kind: "path" },
+            {
+                kind: "official",
+                url: `${FABIO_RELEASE}/fabio-${versions.fabio}-linux_amd64`,
+                format: "binary",
+                // As with Pulumi: no SHA-256 was found published outside the vendor's own release.
+                sumsUrls: [`${FABIO_RELEASE}/fabio-${versions.fabio}.sha256`],
+                wanted: () => true,
+                diskBytes: 60 * MB,
+            },
+            {
+                kind: "go",
+                directory: wrapper("fabio"),
+                package: "github.com/fabiolb/fabio",
+                // As with Consul: the checksum database lacks it, and go.sum pins it.
+                environment: { GONOSUMDB: "github.com/fabiolb/fabio" },
+                diskBytes: 800 * MB,
+            },
+        ],
+        byHand: `put fabio ${versions.fabio} (https://github.com/fabiolb/fabio/releases) on your PATH`,
+    },
+    serf: {
+        name: "serf",
+        title: "Serf",
+        version: versions.serf,
+        // Its makers have published no executable since 0.8.2, and one built without their flags, such as Debian's
+        // (of 0.9.4), calls itself 0.8.2-dev, whatever it is; so only one that knows its version will do.
+        accepts: (found) => atLeast(found, LOWEST_SERF),
+        versionArgs: ["version"],
+        versionPattern: /^(?:Serf v)?(\d+\.\d+\.\d+\S*)/m,
+        sources: [
+            { kind: "path" },
+            {
+                kind: "go",
+                directory: wrapper("serf"),
+                package: "github.com/hashicorp/serf/cmd/serf",
+                ldflags: `-X ${SERF_VERSION}.Version=${versions.serf} -X ${SERF_VERSION}.VersionPrerelease=`,
+                diskBytes: 400 * MB,
+            },
+        ],
+        byHand: `put serf ${LOWEST_SERF} or later, built with its version (https://github.com/hashicorp/serf), on your PATH`,
+    },
 };
+
+/** What the machines of a deployment run, by its stack of load balancing. HAProxy also checks the gateways' health. */
+const STACK_TOOLS: Readonly<Record<string, readonly ToolName[]>> = {
+    "consul-template-haproxy": ["consul", "consul-template", "haproxy"],
+    fabio: ["consul", "fabio", "haproxy"],
+    "serf-haproxy": ["serf", "haproxy"],
+};
+
+/** The tools that a stack of load balancing takes, besides Pulumi; for one that does not exist, those of the default. */
+export function toolsOf(stack = "consul-template-haproxy"): readonly ToolName[] {
+    return STACK_TOOLS[stack] ?? toolsOf();
+}
 
 /** The directory in which Pulumi keeps its plugins and versions: $PULUMI_HOME, or `~/.pulumi`. */
 export function pulumiHome(environment: NodeJS.ProcessEnv = process.env): string {

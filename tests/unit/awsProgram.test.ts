@@ -407,8 +407,8 @@ describe("the whole program on AWS", function () {
             Object.fromEntries(parameters.map(({ inputs }) => [inputs.name, inputs.value])),
             Object.fromEntries(
                 Object.entries(allMockSecrets)
-                    // The authority's key never leaves the state; the accessor of the management token is Consul's own affair.
-                    .filter(([secret]) => !["caKey", "managementTokenAccessor"].includes(secret))
+                    // The authority's key never leaves the state, the accessor of the management token is Consul's own affair, and there is no Serf.
+                    .filter(([secret]) => !["caKey", "managementTokenAccessor", "serfRpcKey"].includes(secret))
                     .map(([secret, value]) => [`/gateway/test/${secret}`, value]),
             ),
         );

@@ -237,7 +237,7 @@ function verify(analyzer: string, machine: CloudMachine): string {
     try {
         for (const program of [
             "/bin/sh",
-            ...["node", "consul", "consul-template", "haproxy"].map((b) => `/opt/gateway/bin/${b}`),
+            ...["node", "consul", "consul-template", "haproxy", "fabio", "serf"].map((b) => `/opt/gateway/bin/${b}`),
         ]) {
             put(program, "#!/bin/sh\n");
             chmodSync(join(root, program), 0o755);

@@ -200,13 +200,25 @@ describe("the configuration", () => {
                 "gateway:targets: target openstack is not implemented in this version; allowed: local and aws",
                 'gateway:targets[2]: got "gcp"; allowed: local, aws or openstack',
                 "gateway:loadBalancer.slots: got 0; allowed: a whole number from 1 to 1000",
-                "gateway:loadBalancer.stack: stack fabio is not implemented in this version; allowed: consul-template-haproxy",
             ],
         );
-        assert.match(
-            problems({ loadBalancer: { stack: "serf-haproxy" } }).join(),
-            /stack serf-haproxy is not implemented/,
-        );
+        for (const stack of ["fabio", "serf-haproxy"]) {
+            assert.match(
+                problems({ targets: ["aws"], loadBalancer: { stack } }).join(),
+                new RegExp(`stack ${stack} is not implemented on target aws`),
+            );
+            assert.equal(parseConfig({ targets: ["local"], loadBalancer: { stack } }).config.loadBalancerStack, stack);
+        }
+    });
+
+    it("knows that with Serf the balancers are all that sees a gateway lost", () => {
+        const raw = (stack: string) => ({
+            targets: ["local"],
+            loadBalancer: { stack },
+            replacement: { softObservers: 3 },
+        });
+        assert.equal(parseConfig(raw("consul-template-haproxy")).config.replacementPolicy.softObservers, 3);
+        assert.match(problems(raw("serf-haproxy")).join(), /allowed: a whole number from 1 to 2, for each balancer$/);
     });
 
     it("says how to put each problem right", () => {
@@ -357,11 +369,11 @@ describe("the configuration", () => {
             ],
             [
                 { service: { port: 8500 } },
-                "service.port: got 8500, the port of Consul's HTTP API; allowed: any but 8300, 8301, 8302, 8500, 8501, 9191, 9192",
+                "service.port: got 8500, the port of Consul's HTTP API; allowed: any but 7373, 7946, 8300, 8301, 8302, 8500, 8501, 9191, 9192",
             ],
             [
                 { loadBalancer: { port: 9192 } },
-                "loadBalancer.port: got 9192, the port of the balancer's status page; allowed: any but 8300, 8301, 8302, 8500, 8501, 9191, 9192",
+                "loadBalancer.port: got 9192, the port of the balancer's status page; allowed: any but 7373, 7946, 8300, 8301, 8302, 8500, 8501, 9191, 9192",
             ],
             [
                 { pool: { size: 9 }, loadBalancer: { slots: 8 } },
@@ -438,7 +450,7 @@ describe("the configuration", () => {
         assert.equal(
             error.message,
             `\
-The configuration of stack dev has 10 problems; nothing was deployed.
+The configuration of stack dev has 9 problems; nothing was deployed.
   gateway:pool.size: got 0; allowed: a whole number from 1 to 200
       pulumi config set --path 'gateway:pool.size' 2
   gateway:service.healthCheck.method: not set; allowed: a Thrift identifier
@@ -451,7 +463,6 @@ The configuration of stack dev has 10 problems; nothing was deployed.
       pulumi config rm --path 'gateway:discovery.datacentre' && pulumi config set --path 'gateway:discovery.datacenter' dc1
   gateway:loadBalancer.slots: got an empty list; allowed: a whole number from 1 to 1000
       pulumi config set --path 'gateway:loadBalancer.slots' 16
-  gateway:loadBalancer.stack: stack fabio is not implemented in this version; allowed: consul-template-haproxy
   gateway:local.network: got "192.168.0.0/24"; allowed: a network 127.x.y.0/24 other than 127.0.0.0/24
       pulumi config set --path 'gateway:local.network' 127.90.0.0/24
   gateway:target: no such key; did you mean gateway:targets?

@@ -57,12 +57,29 @@ describe("the credentials of a local deployment", () => {
     });
 
     it("hold every token with its accessor, all different, and a gossip key of 32 bytes", () => {
-        const { gossipKey, caKey, serverKey, ...tokens } = outs.secrets;
+        const { gossipKey, serfRpcKey, caKey, serverKey, ...tokens } = outs.secrets;
         assert.deepEqual(Object.keys(tokens).sort(), tokenSecrets.flatMap((name) => [name, `${name}Accessor`]).sort());
         for (const token of Object.values(tokens)) assert.match(token, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
         assert.equal(new Set(Object.values(tokens)).size, Object.keys(tokens).length);
         assert.equal(Buffer.from(gossipKey ?? "", "base64").length, 32);
+        assert.equal(Buffer.from(serfRpcKey ?? "", "base64url").length, 24);
         assert.notEqual(caKey, serverKey);
+    });
+
+    it("refuse the change between Consul and Serf before anything is done, with the reason and the remedy", async () => {
+        const serf = { ...inputs, servers: [], registry: "serf" } as const;
+        const refusal = async (olds: object, news: credentials.CredentialsInputs) =>
+            (await credentials.check(olds, news)).failures.map(({ reason }) => reason).join();
+        assert.match(await refusal(inputs, serf), /cannot change .* fabio to serf-haproxy .* second environment/);
+        assert.match(await refusal(serf, inputs), /cannot change .* serf-haproxy to consul-template-haproxy/);
+        for (const [olds, news] of [
+            [{}, serf],
+            [{}, inputs],
+            [inputs, inputs],
+            [serf, serf],
+        ] as const) {
+            assert.equal(await refusal(olds, news), "");
+        }
     });
 
     it("have no secret outside of secrets", () => {

@@ -272,6 +272,87 @@ describe("the whole program", function () {
         assert.deepEqual(three.result.local?.gateways, ["127.90.0.50:9190", "127.90.0.51:9190", "127.90.0.52:9190"]);
     });
 
+    describe("with stack fabio", () => {
+        const config = { "gateway:loadBalancer": { stack: "fabio" } };
+
+        it("changes exactly the balancers, how quickly gateways are given up, and where the loop looks", async () => {
+            const [before, after] = [await program(), await program(config)];
+            assert.deepEqual(summary(after.resources), summary(before.resources));
+            const changed = byName(after.resources).filter(({ name, type, inputs }) => {
+                const earlier = before.resources.find((each) => each.name === name && each.type === type);
+                return JSON.stringify(inputs) !== JSON.stringify(earlier?.inputs);
+            });
+            assert.deepEqual(
+                changed.map(({ name }) => name),
+                ["local-balancer-0", "local-balancer-1", "local-pool-0", "local-pool-1", "local-pool-replacer"],
+            );
+            assertGolden(
+                "program/local-fabio.json",
+                goldenJson(changed.map(({ name, inputs: { __provider, ...inputs } }) => ({ name, inputs }))),
+            );
+        });
+
+        it("has Fabio's token on the balancers only", async () => {
+            const { resources } = await program(config);
+            const holders = ofType(resources, instanceType).filter((each) =>
+                machineOf(each).secrets.includes("fabioToken"),
+            );
+            assert.deepEqual(
+                holders.map(({ name }) => name),
+                ["local-balancer-0", "local-balancer-1", "local-discovery-0", "local-discovery-1", "local-discovery-2"],
+            );
+        });
+    });
+
+    describe("with stack serf-haproxy", () => {
+        const config = { "gateway:loadBalancer": { stack: "serf-haproxy" } };
+
+        it("has no Consul: neither servers nor agents, nor what would be made in it", async () => {
+            const { resources, result } = await program(config);
+            assert.deepEqual(
+                summary(resources),
+                sorted(LOCAL.filter(([type, name]) => type !== instanceType || !name?.startsWith("local-discovery-"))),
+            );
+            for (const machine of ofType(resources, instanceType)) {
+                const { services, binaries, files, secrets } = machineOf(machine);
+                assert.ok(!services.some(({ name }) => name.startsWith("consul")), machine.name);
+                assert.ok(!binaries.some(({ name }) => name.startsWith("consul")), machine.name);
+                assert.doesNotMatch(JSON.stringify(files), /"consul":/, machine.name);
+                assert.deepEqual(
+                    secrets,
+                    machine.name === "local-pool-replacer" ? [] : ["gossipKey", "serfRpcKey"],
+                    machine.name,
+                );
+            }
+            assert.deepEqual(result, {
+                local: {
+                    endpoints: ["127.90.0.21:9190", "127.90.0.22:9190"],
+                    gateways: ["127.90.0.50:9190", "127.90.0.51:9190"],
+                    balancerStatus: ["http://127.90.0.21:9192", "http://127.90.0.22:9192"],
+                },
+            });
+        });
+
+        it("gives each resource the inputs of the golden file", async () => {
+            const { resources } = await program(config);
+            const inputs = byName(resources).map((each) => ({ name: each.name, inputs: inputsOf(each) }));
+            assertGolden("program/local-serf.json", goldenJson(inputs));
+        });
+
+        it("makes machines one after the other, each after those that it needs", async () => {
+            const { resources } = await program(config);
+            const needs = (name: string) => named(resources, name).dependencies;
+            assert.deepEqual(needs("local-balancer-1"), ["local-balancer-0", "local-discovery-credentials"]);
+            assert.ok(["local-balancer-0", "local-balancer-1"].every((name) => needs("local-pool-0").includes(name)));
+            assert.deepEqual(needs("local-pool-1"), ["local-discovery-credentials", "local-pool-0"]);
+        });
+
+        it("previews when nothing exists yet", async () => {
+            const { resources } = await program(config, { preview: "new" });
+            assert.equal(named(resources, "local-pool-0").inputs.secrets, UNKNOWN);
+        });
+    });
+
     it("has no replacement loop when that is switched off", async () => {
         const { resources } = await program({ "gateway:replacement": { enabled: false } });
         assert.deepEqual(
@@ -341,6 +422,7 @@ describe("the components on target local", function () {
     const discoveryOf = (servers: number): ServiceDiscovery =>
         new (components().ServiceDiscovery)("d", {
             target: makeTarget("local", config),
+            balancers: 2,
             servers,
             datacenter: "dc7",
             gatewayService: "calls",
@@ -349,6 +431,7 @@ describe("the components on target local", function () {
         new (components().LoadBalancer)("b", {
             target: makeTarget("local", config),
             discovery,
+            stack: "consul-template-haproxy",
             balancers,
             port: 7000,
             slots: 20,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { decide, signature } from "../../replacement/decide";
 import { emptyMemory, type Memory } from "../../replacement/memory";
-import type { Observation } from "../../replacement/observation";
+import { isLost, type Observation } from "../../replacement/observation";
 import type { ReplacementPolicy } from "../../replacement/policy";
 import { gone, lost, memory, NOW, observation, policy, remembered, slot } from "./replacementFixtures";
 
@@ -366,5 +366,54 @@ describe("replacement decision", () => {
         assert.equal(at(NOW), at(NOW + 5));
         assert.notEqual(at(NOW), signature(run({})));
         assert.notEqual(at(NOW), signature(decide(hung(), hungBefore(300), policy)));
+    });
+
+    describe("without Consul", () => {
+        const none = { consul: "none" } as const;
+        const without = (first: object, second: object = {}): Observation =>
+            observation({
+                consul: { seen: true, none: true },
+                slots: [slot({ ...none, ...first }), slot({ slot: "gw-1", ...none, ...second })],
+            });
+        const down = { balancers: { "lb-0": "down", "lb-1": "down" } } as const;
+        const long = (first: object) =>
+            memory({ slots: { "gw-0": remembered("gw-0", first), "gw-1": remembered("gw-1") } });
+        const acts = (seen: Observation, before: Memory) =>
+            decide(seen, before, policy).actions.map(({ slot: name }) => name);
+
+        it("takes all for healthy that the balancers use", () => {
+            const decision = decide(without({}), memory(), policy);
+            assert.deepEqual(
+                decision.slots.map(({ condition }) => condition),
+                ["healthy", "healthy"],
+            );
+        });
+
+        it("replaces what is gone, and what both balancers have lost for long", () => {
+            const hard = { hard: { count: 1, last: NOW - 10 } };
+            assert.deepEqual(acts(without({ ...gone, ...none }), long(hard)), ["gw-0"]);
+            assert.deepEqual(acts(without(down), long({ lostSince: NOW - policy.softSeconds })), ["gw-0"]);
+        });
+
+        it("does not when one balancer still uses it, or cannot be asked, or the whole pool is lost", () => {
+            const before = long({ lostSince: NOW - policy.softSeconds });
+            for (const other of ["up", "unknown"] as const) {
+                assert.deepEqual(acts(without({ balancers: { "lb-0": "down", "lb-1": other } }), before), [], other);
+            }
+            const decision = decide(without(down, down), before, policy);
+            assert.deepEqual(decision.actions, []);
+            assert.match(decision.reasons.join(), /speaks against the balancers/);
+        });
+
+        it("is content with the only balancer that there is", () => {
+            const word = (state: "up" | "down") => isLost(slot({ ...none, balancers: { "lb-0": state } }), 2);
+            assert.deepEqual([word("down"), word("up")], [true, false]);
+        });
+
+        it("does not believe a control plane that a balancer contradicts", () => {
+            const hard = { hard: { count: 1, last: NOW - 10 } };
+            const { controlPlane } = gone;
+            assert.deepEqual(acts(without({ controlPlane }), long(hard)), []);
+        });
     });
 });

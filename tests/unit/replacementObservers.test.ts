@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Slot } from "../../replacement/engine";
 import { type Observers, observeWith } from "../../replacement/observe";
-import { statesIn } from "../../replacement/observers/balancer";
+import { balancerStates, routesIn, statesIn, statusUrls } from "../../replacement/observers/balancer";
 import { ConsulHttp, consulHealth, consulState } from "../../replacement/observers/consul";
 import { localControlPlane } from "../../replacement/observers/controlPlane";
 import { engineDeployment } from "../../replacement/observers/deployment";
@@ -160,6 +160,36 @@ describe("a balancer as an observer", () => {
     });
 });
 
+describe("Fabio as an observer", () => {
+    const route = (dst: string) => ({ service: "calls", src: ":9190", dst });
+
+    it("uses the servers that it has routes to", () => {
+        const routes = [route("tcp://10.0.0.1:9190"), route("tcp://[fd00::2]:9190"), route("http://10.0.0.3:80/")];
+        assert.deepEqual(Object.fromEntries(routesIn(JSON.stringify(routes), "lb-0")), {
+            "10.0.0.1": "up",
+            "fd00::2": "up",
+        });
+    });
+
+    it("has none when it says null, and is not understood rather than misunderstood", () => {
+        assert.equal(routesIn("null", "lb-0").size, 0);
+        assert.throws(() => routesIn('{"routes":[]}', "lb-0"), /lb-0: these are not Fabio's routes/);
+        assert.throws(() => routesIn("<html>", "lb-0"));
+    });
+
+    it("is asked at another address than HAProxy", async () => {
+        const server = new FakeServer();
+        await server.start();
+        try {
+            server.answers.set("/api/routes", { body: [route("tcp://10.0.0.1:9190")] });
+            const states = await balancerStates({ name: "lb-0", url: statusUrls.fabio(server.url) }, 1);
+            assert.deepEqual([...states], [["10.0.0.1", "up"]]);
+        } finally {
+            server.stop();
+        }
+    });
+});
+
 describe("the local control plane", () => {
     let root: string;
     beforeEach(() => {
@@ -305,6 +335,19 @@ describe("an observation", () => {
                 },
             ],
         });
+    });
+
+    it("does without a Consul where there is none", async () => {
+        const seen = await observeWith({ ...observers, consul: undefined })(false);
+        assert.deepEqual(seen.consul, { seen: true, none: true });
+        assert.deepEqual(
+            seen.slots.map(({ consul, balancers }) => [consul, balancers["lb-0"]]),
+            [
+                ["none", "up"],
+                // Nobody but Consul knows this one's address.
+                ["none", "unknown"],
+            ],
+        );
     });
 
     it("does not see what fails, and takes nothing for bad because of that", async () => {

@@ -112,8 +112,18 @@ describe("replacement settings", () => {
         const parsed = parseSettings(JSON.stringify(given), "file");
         assert.deepEqual(parsed.policy, { ...localPolicy, softSeconds: 3 });
         assert.equal(parsed.journal, join(process.cwd(), "some/where/journal.jsonl"));
-        assert.equal(parsed.consul.keyPrefix, "gateway/replacement/");
+        assert.equal(parsed.consul?.keyPrefix, "gateway/replacement/");
         assert.deepEqual(parsed.balancers, []);
+    });
+
+    it("have either Consul or a file for the memory", () => {
+        const { consul: _, ...rest } = settings("some/where");
+        const parsed = parseSettings(JSON.stringify({ ...rest, store: "lib/store.json" }), "file");
+        assert.equal(parsed.store, join(process.cwd(), "lib/store.json"));
+        assert.equal(parsed.consul, undefined);
+        for (const wrong of [rest, { ...settings("x"), store: "s" }]) {
+            assert.throws(() => parseSettings(JSON.stringify(wrong), "file"), /one of `consul` and `store`/);
+        }
     });
 
     it("tell every problem at once", () => {

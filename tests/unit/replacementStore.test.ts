@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import * as http from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileDesk, fileStore } from "../../replacement/fileStore";
 import { emptyMemory } from "../../replacement/memory";
 import { ConsulHttp } from "../../replacement/observers/consul";
 import { consulStore, memoryStore, type Store } from "../../replacement/store";
+import { identify } from "../../supervisor/process";
 import { NOW } from "./replacementFixtures";
 
 /** The part of Consul's KV API that the store uses, in this process. */
@@ -134,5 +140,76 @@ describe("replacement store in Consul", () => {
         assert.ok(await several.save(emptyMemory, 0));
         assert.equal((await several.load()).index, 11);
         ill.stop();
+    });
+});
+
+describe("the store in a file", () => {
+    let directory: string;
+    let path: string;
+    beforeEach(() => {
+        directory = mkdtempSync(join(tmpdir(), "store-"));
+        path = join(directory, "lib", "store.json");
+    });
+    afterEach(() => rmSync(directory, { recursive: true }));
+
+    behavesAsStore(() => fileStore(path));
+
+    it("lets one of many win who write at once, and leaves nothing behind", async () => {
+        const stores = Array.from({ length: 20 }, () => fileStore(path));
+        const results = await Promise.all(stores.map((store, at) => store.save({ ...emptyMemory, taken: [at] }, 0)));
+        const won = results.filter((result) => result !== undefined);
+        assert.equal(won.length, 1);
+        assert.deepEqual(await fileStore(path).load(), won[0]);
+        assert.deepEqual(readdirSync(join(directory, "lib")), ["store.json"]);
+    });
+
+    it("keeps the pause switch when the memory is saved, and the memory when the switch is set", async () => {
+        const store = fileStore(path);
+        const pause = { who: "me", why: "lunch", when: NOW };
+        await store.setPause(pause);
+        const { index } = await store.load();
+        const saved = await store.save({ ...emptyMemory, taken: [1] }, index);
+        assert.deepEqual(await store.pause(), pause);
+        await store.setPause(undefined);
+        assert.deepEqual(await store.load(), saved);
+    });
+
+    it("takes over the lock of a process that died, not that of one that lives", async function () {
+        this.timeout(20_000);
+        const store = fileStore(path);
+        await store.save(emptyMemory, 0);
+        const dead = Number(execFileSync("sh", ["-c", "echo $$"], { encoding: "utf8" }));
+        writeFileSync(`${path}.lock`, JSON.stringify({ pid: dead, startTime: "1" }));
+        assert.ok(await store.save({ ...emptyMemory, taken: [1] }, 1));
+        assert.ok(!existsSync(`${path}.lock`));
+        writeFileSync(`${path}.lock`, JSON.stringify(identify(process.pid)));
+        await assert.rejects(store.save(emptyMemory, 2), /store\.json\.lock is held by another process/);
+        assert.deepEqual((await store.load()).memory.taken, [1]);
+    });
+
+    it("does not take what it does not understand for an empty memory", async () => {
+        await fileStore(path).save(emptyMemory, 0);
+        for (const text of ["{", '{"index":1,"memory":{}}']) {
+            writeFileSync(path, text);
+            await assert.rejects(fileStore(path).load(), /store\.json (does not hold JSON|holds what)/);
+        }
+    });
+
+    it("is a desk as well: one request at a time, answered and taken away", async () => {
+        const [daemon, operator] = [fileDesk(`${path}.desk`), fileDesk(`${path}.desk`)];
+        const request = { id: "1", slot: "gw-0", who: "ada", why: "noise", when: NOW };
+        assert.equal(await daemon.request(), undefined);
+        assert.equal(await operator.ask(request), true);
+        assert.equal(await operator.ask({ ...request, id: "2" }), false);
+        assert.deepEqual(await daemon.request(), request);
+        await operator.withdraw("2");
+        assert.deepEqual(await daemon.request(), request);
+        const answer = { id: "1", done: true, text: "replaced", time: NOW };
+        await daemon.reply(answer);
+        assert.deepEqual(await operator.answer(), answer);
+        assert.equal(await daemon.request(), undefined);
+        assert.equal(await operator.ask({ ...request, id: "3" }), true);
+        await operator.withdraw("3");
+        assert.equal(await daemon.request(), undefined);
     });
 });

@@ -7,10 +7,13 @@ import { consulServer } from "../../roles/consulServer";
 import { gateway } from "../../roles/gateway";
 import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
 import { consulTemplateHaproxy } from "../../roles/loadBalancer/consulTemplateHaproxy";
+import { fabio, fabioTag } from "../../roles/loadBalancer/fabio";
+import { serfHaproxy } from "../../roles/loadBalancer/serfHaproxy";
 import { connections } from "../../roles/programs/drain";
 import { fingerprint, type ProcessMachine, processLayout, renderProcess } from "../../roles/render/process";
 import { replacer } from "../../roles/replacer";
 import { mergeRoles, type Role, resolveSecrets, type Service, secretRef, secretRefs } from "../../roles/role";
+import { type SerfCluster, serfAgent, serfTags } from "../../roles/serf";
 import { assertGolden } from "../golden/compare";
 import { goldenJson } from "./support/mocks";
 
@@ -21,6 +24,7 @@ const cluster: ConsulCluster = {
     caCertificate: "CA certificate\n",
     version: "1.22.0",
 };
+const serf: SerfCluster = { join: ["127.90.0.21", "127.90.0.22"], version: "0.10.2" };
 const bundled = (name: string) => ({ file: `${name}-0123.cjs`, sha256: "0123" });
 const healthCheck = { kind: "thrift", method: "ping", framed: false } as const;
 
@@ -65,7 +69,7 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
                     environment: { GREETING: "hello" },
                     stopTimeoutSeconds: 30,
                     drainBundle: bundled("drain"),
-                    token: "gatewayAgentToken",
+                    registry: { kind: "consul", token: "gatewayAgentToken" },
                 },
                 layout,
             ),
@@ -109,12 +113,64 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
                     slots: { typeSuffix: "gateway:Instance", namePrefix: "gw-" },
                     policy: localPolicy,
                 },
-                caCertificate: "CA certificate\n",
+                access: { caCertificate: "CA certificate\n", token: "replacerToken" },
                 environment: { GATEWAY_MACHINE: "replacer" },
                 program: { file: "replacement/main.ts", sha256: "0123" },
-                token: "replacerToken",
             },
             layout,
+        );
+        return renderProcess(role, layout);
+    },
+    "fabio-balancer": () => {
+        const layout = processLayout("lb-0", "127.90.0.21");
+        const role = mergeRoles(
+            "balancer",
+            consulAgent({ cluster, agentToken: "balancerAgentToken", defaultToken: "fabioToken" }, layout),
+            fabio({ port: 9190, drainSeconds: 30, version: "1.6.3" }, layout),
+        );
+        return renderProcess(role, layout);
+    },
+    "serf-balancer": () => {
+        const layout = processLayout("lb-0", "127.90.0.21");
+        const role = mergeRoles(
+            "balancer",
+            serfAgent({ cluster: serf, tags: serfTags.balancer }, layout),
+            serfHaproxy(
+                {
+                    port: 9190,
+                    healthCheck,
+                    slots: 16,
+                    maxConnections: 1000,
+                    drainSeconds: 30,
+                    reconcilerBundle: bundled("reconciler"),
+                    membersBundle: bundled("serf-members"),
+                    haproxyVersion: "2.6",
+                },
+                layout,
+            ),
+        );
+        return renderProcess(role, layout);
+    },
+    "serf-gateway": () => {
+        const layout = processLayout("gw-0", "127.90.0.50");
+        const role = mergeRoles(
+            "gateway",
+            serfAgent({ cluster: serf, tags: serfTags.gateway(9190) }, layout),
+            gateway(
+                {
+                    name: "gateway-sample",
+                    port: 9190,
+                    argv: ({ bin, address }) => [`${bin}/node`, `${bin}/gateway-sample.cjs`, `--host=${address}`],
+                    binaries: [
+                        { name: "gateway-sample.cjs", source: { kind: "bundle", ...bundled("gateway-sample") } },
+                    ],
+                    environment: {},
+                    stopTimeoutSeconds: 30,
+                    drainBundle: bundled("drain"),
+                    registry: { kind: "serf" },
+                },
+                layout,
+            ),
         );
         return renderProcess(role, layout);
     },
@@ -308,6 +364,50 @@ describe("mergeRoles", () => {
     });
 });
 
+describe("the registration of a gateway", () => {
+    const definition = (more: object) => {
+        const registration = { name: "calls", port: 7, healthUrl: "http://h", token: "t", ...more };
+        const { files } = consulAgent({ cluster, agentToken: "a", registration }, layout);
+        return JSON.parse(files[0]?.content ?? "").services[0];
+    };
+
+    it("has the tags that it is given, and as many failures", () => {
+        assert.deepEqual(definition({ tags: [fabioTag(9190)] }).tags, ["urlprefix-:9190 proto=tcp"]);
+        assert.equal(definition({}).check.failures_before_critical, 1);
+        assert.equal(definition({ failuresBeforeCritical: 0 }).check.failures_before_critical, 0);
+    });
+});
+
+describe("Fabio's settings", () => {
+    const { files } = fabio({ port: 9190, drainSeconds: 7, version: "1.6.3" }, layout);
+    const settings = Object.fromEntries(
+        (files[0]?.content ?? "").split("\n").flatMap((line) => (line ? [line.split(" = ")] : [])),
+    );
+
+    it("let no half-failed gateway in, and outlast a Consul that is not there yet", () => {
+        assert.equal(settings["registry.consul.checksRequired"], "all");
+        assert.equal(settings["registry.consul.service.status"], "passing");
+        assert.equal(settings["registry.timeout"], "5m");
+    });
+
+    it("proxy TCP, round robin, with a short dial, and drain for as long as is configured", () => {
+        assert.equal(settings["proxy.addr"], "127.0.9.9:9190;proto=tcp");
+        assert.equal(settings["proxy.strategy"], "rr");
+        assert.equal(settings["proxy.dialtimeout"], "500ms");
+        assert.equal(settings["proxy.deregistergraceperiod"], "5s");
+        assert.equal(settings["proxy.shutdownwait"], "7s");
+    });
+
+    it("hold no token, which Fabio would show to everybody, and let nobody change routes over HTTP", () => {
+        assert.deepEqual(
+            files.flatMap(({ content }) => secretRefs(content)),
+            [],
+        );
+        assert.ok(!("registry.consul.token" in settings));
+        assert.equal(settings["ui.access"], "ro");
+    });
+});
+
 describe("the tokens of the first boot", () => {
     /** What a token may do: `resource "name"` to what. */
     const rules = (secret: string) => {
@@ -325,6 +425,13 @@ describe("the tokens of the first boot", () => {
         assert.deepEqual(rules("serverAgentToken"), ["node_prefix consul- write"]);
         assert.deepEqual(rules("balancerAgentToken"), ["node_prefix lb- write"]);
         assert.deepEqual(rules("gatewayAgentToken"), ["node_prefix gw- write", "service calls write"]);
+        assert.deepEqual(rules("fabioToken"), [
+            "node_prefix  read",
+            "service_prefix  read",
+            "agent_prefix lb- read",
+            "key_prefix fabio read",
+            "service fabio write",
+        ]);
         assert.deepEqual(rules("balancerToken"), ["node_prefix  read", "service_prefix  read"]);
         assert.deepEqual(rules("replacerToken"), [
             "node_prefix  read",
@@ -360,7 +467,7 @@ describe("the tokens of the first boot", () => {
         for (const [name, render] of Object.entries(machines)) {
             const others = render().secrets.filter((secret) => !known.has(secret));
             assert.deepEqual(
-                others.filter((secret) => !["gossipKey", "serverKey"].includes(secret)),
+                others.filter((secret) => !["gossipKey", "serfRpcKey", "serverKey"].includes(secret)),
                 [],
                 name,
             );

@@ -147,6 +147,11 @@ describe("tools", () => {
             assert.strictEqual(version("consul-template", "consul-template v0.41.1 (5dbdd8b)\n"), "0.41.1");
             assert.strictEqual(version("haproxy", "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - x\n"), "2.6.12");
             assert.strictEqual(version("haproxy", "HA-Proxy version 2.2.9-2 2021/04/24\n"), "2.2.9");
+            assert.strictEqual(version("fabio", "1.6.3 go1.26.8\n"), "1.6.3");
+            assert.strictEqual(version("serf", "0.10.2\nAgent Protocol: 5 (Understands back to: 2)\n"), "0.10.2");
+            // What is built without Serf's flags does not know what it is.
+            assert.ok(!tools.serf.accepts(version("serf", "0.8.2-dev\nAgent Protocol: 5\n") ?? ""));
+            assert.ok(tools.serf.accepts("0.9.4"));
         });
 
         it("compares versions number by number", () => {

@@ -112,6 +112,7 @@ async function unpack(job: Job, source: OfficialSource, archive: string): Promis
     const bin = path.join(job.directory, "bin");
     try {
         if (source.format === "zip") await unzipTo(bin, archive, source.wanted);
+        else if (source.format === "binary") fs.copyFileSync(archive, path.join(bin, job.spec.name));
         else await untarTo(bin, archive, source.wanted);
     } catch (error) {
         throw new SourceError(`the archive cannot be unpacked: ${reasonOf(error)}`);

@@ -7,6 +7,8 @@ import { gateway } from "../../../roles/gateway";
 import { gatewayHealth, healthUrl } from "../../../roles/gatewayHealth";
 import { instanceWatcher } from "../../../roles/instanceWatcher";
 import { consulTemplateHaproxy } from "../../../roles/loadBalancer/consulTemplateHaproxy";
+import { fabio } from "../../../roles/loadBalancer/fabio";
+import { serfHaproxy } from "../../../roles/loadBalancer/serfHaproxy";
 import {
     type ArtifactManifest,
     type CloudInit,
@@ -15,6 +17,7 @@ import {
     renderCloudInit,
 } from "../../../roles/render/cloudInit";
 import { instanceRef, type Layout, mergeRoles, type Role } from "../../../roles/role";
+import { type SerfCluster, serfAgent, serfTags } from "../../../roles/serf";
 
 const sum = (text: string) => createHash("sha256").update(text).digest("hex");
 
@@ -32,12 +35,14 @@ export const bundled = (name: string) => ({ file: `${name}-0123.cjs`, sha256: su
 const files = ["node", "consul", "consul-template", "boot.cjs", "consul-acl.cjs", "drain.cjs", "reconciler.cjs"];
 /** Artifacts with made-up sums, those of `bundled` among them. */
 export const manifest: ArtifactManifest = {
-    artifacts: [...files, "gateway-sample.cjs", "instance-watcher.cjs"].map((name) => ({
-        name,
-        version: "1",
-        sha256: sum(name),
-        size: 1,
-    })),
+    artifacts: [...files, "gateway-sample.cjs", "instance-watcher.cjs", "fabio", "serf", "serf-members.cjs"].map(
+        (name) => ({
+            name,
+            version: "1",
+            sha256: sum(name),
+            size: 1,
+        }),
+    ),
 };
 
 const cluster: ConsulCluster = {
@@ -47,6 +52,7 @@ const cluster: ConsulCluster = {
     caCertificate: certificate("authority"),
     version: "1.22.0",
 };
+const serf: SerfCluster = { join: ["10.0.0.21", "10.0.1.21"], version: "0.10.2" };
 const healthCheck = { kind: "thrift", method: "ping", framed: false } as const;
 const haproxyVersion = "2.6";
 
@@ -69,7 +75,7 @@ function gatewayRole(layout: Layout): Role {
                 environment: { GREETING: 'a "quoted" $word, 100 %' },
                 stopTimeoutSeconds: 30,
                 drainBundle: bundled("drain"),
-                token,
+                registry: { kind: "consul", token },
             },
             layout,
         ),
@@ -107,6 +113,55 @@ function balancerRole(layout: Layout): Role {
     );
 }
 
+function fabioRole(layout: Layout): Role {
+    return mergeRoles(
+        "balancer",
+        consulAgent({ cluster, agentToken: "balancerAgentToken", defaultToken: "fabioToken" }, layout),
+        fabio({ port: 9190, drainSeconds: 30, version: "1.6.3" }, layout),
+    );
+}
+
+function serfBalancerRole(layout: Layout): Role {
+    return mergeRoles(
+        "balancer",
+        serfAgent({ cluster: serf, tags: serfTags.balancer }, layout),
+        serfHaproxy(
+            {
+                port: 9190,
+                healthCheck,
+                slots: 16,
+                maxConnections: 1000,
+                drainSeconds: 30,
+                reconcilerBundle: bundled("reconciler"),
+                membersBundle: bundled("serf-members"),
+                haproxyVersion,
+            },
+            layout,
+        ),
+    );
+}
+
+function serfGatewayRole(layout: Layout): Role {
+    const service = { name: "gateway-sample", port: 9190, healthCheck };
+    return mergeRoles(
+        "gateway",
+        serfAgent({ cluster: serf, tags: serfTags.gateway(9190) }, layout),
+        gatewayHealth({ service, haproxyVersion }, layout),
+        gateway(
+            {
+                ...service,
+                argv: ({ bin, address }) => [`${bin}/node`, `${bin}/gateway-sample.cjs`, `--host=${address}`],
+                binaries: [{ name: "gateway-sample.cjs", source: { kind: "bundle", ...bundled("gateway-sample") } }],
+                environment: {},
+                stopTimeoutSeconds: 30,
+                drainBundle: bundled("drain"),
+                registry: { kind: "serf" },
+            },
+            layout,
+        ),
+    );
+}
+
 function serverRole(layout: Layout): Role {
     const args = {
         cluster: { ...cluster, join: ["provider=aws tag_key=gateway tag_value=dev region=us-east-1"] },
@@ -121,6 +176,9 @@ function serverRole(layout: Layout): Role {
 export const roles: Readonly<Record<string, { readonly role: Role; readonly layout: Layout }>> = {
     gateway: { role: gatewayRole(groupLayout), layout: groupLayout },
     balancer: inLayout(balancerRole, cloudLayout("lb-0", "10.0.0.21")),
+    "fabio-balancer": inLayout(fabioRole, cloudLayout("lb-0", "10.0.0.21")),
+    "serf-balancer": inLayout(serfBalancerRole, cloudLayout("lb-0", "10.0.0.21")),
+    "serf-gateway": { role: serfGatewayRole(groupLayout), layout: groupLayout },
     "consul-server": inLayout(serverRole, cloudLayout("consul-0", "10.0.0.11")),
 };
 

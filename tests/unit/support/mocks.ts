@@ -63,6 +63,7 @@ export const mockSecrets = Object.fromEntries(
         "balancerAgentToken",
         "gatewayAgentToken",
         "balancerToken",
+        "fabioToken",
         "replacerToken",
         "operatorToken",
     ].flatMap((name) => [
@@ -75,6 +76,7 @@ export const mockSecrets = Object.fromEntries(
 export const allMockSecrets: Readonly<Record<string, string>> = {
     ...mockSecrets,
     gossipKey: "value of gossipKey",
+    serfRpcKey: "value of serfRpcKey",
     caKey: "value of caKey",
     serverKey: "value of serverKey",
 };

@@ -85,7 +85,7 @@ describe("a deployment that is disturbed", function () {
     }
 
     function start(): ChildProcess {
-        const script = join(__dirname, "support", "deploy.ts");
+        const script = join(__dirname, "../local/support/deploy.ts");
         const args = ["--import", "tsx", script, JSON.stringify(overrides)];
         return spawn(process.execPath, args, { detached: true, stdio: "ignore" });
     }

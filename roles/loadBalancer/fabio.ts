@@ -1,0 +1,89 @@
+/** The stack Fabio: one program that reads its routes from Consul itself and proxies TCP. */
+import { consulApi } from "../consul";
+import { endpoint } from "../haproxy";
+import type { Layout, Role } from "../role";
+import { balancerStatusPort } from "./balancer";
+
+/** The name under which Fabio registers itself in Consul. */
+export const fabioService = "fabio";
+
+/** What a balancer with Fabio has to know. */
+export interface FabioArgs {
+    /** The port that clients call. */
+    readonly port: number;
+    /** How long connections may go on once the balancer has stopped to take new ones, seconds. */
+    readonly drainSeconds: number;
+    /** Version of the tool `fabio`. */
+    readonly version: string;
+}
+
+/** Time between Fabio's leaving Consul and its closing the port, seconds. */
+const LEAVE_SECONDS = 5;
+
+/** The tag with which a gateway asks Fabio for calls that arrive at a port. Others take no notice of it. */
+export function fabioTag(port: number): string {
+    return `urlprefix-:${port} proto=tcp`;
+}
+
+/**
+ * Fabio's settings.
+ *
+ * The token is not among them, because Fabio would show it to everybody on `/api/config`: the machine's Consul agent
+ * has it as its default.
+ */
+function properties(args: FabioArgs, layout: Layout): string {
+    const settings: Readonly<Record<string, string>> = {
+        "proxy.addr": `${endpoint(layout.address, args.port)};proto=tcp`,
+        // There is none that counts connections.
+        "proxy.strategy": "rr",
+        "proxy.dialtimeout": "500ms",
+        "proxy.deregistergraceperiod": `${LEAVE_SECONDS}s`,
+        "proxy.shutdownwait": `${args.drainSeconds}s`,
+        "registry.backend": "consul",
+        // By default it ends when Consul does not answer for 10 s at its start.
+        "registry.timeout": "5m",
+        "registry.consul.addr": consulApi(layout),
+        "registry.consul.kvpath": `/${fabioService}/config`,
+        "registry.consul.noroutehtmlpath": `/${fabioService}/noroute.html`,
+        "registry.consul.register.enabled": "true",
+        "registry.consul.register.name": fabioService,
+        "registry.consul.register.addr": endpoint(layout.address, balancerStatusPort),
+        // By default an instance of which half the checks fail gets calls.
+        "registry.consul.checksRequired": "all",
+        "registry.consul.service.status": "passing",
+        "ui.addr": endpoint(layout.address, balancerStatusPort),
+        "ui.access": "ro",
+        "log.level": "WARN",
+    };
+    return `${Object.entries(settings)
+        .map(([key, value]) => `${key} = ${value}`)
+        .join("\n")}\n`;
+}
+
+/** A balancer of the stack, without the Consul agent (service `consul`) that the machine needs besides. */
+export function fabio(args: FabioArgs, layout: Layout): Role {
+    const config = `${layout.etc}/fabio/fabio.properties`;
+    return {
+        name: "balancer",
+        files: [{ path: config, content: properties(args, layout) }],
+        services: [
+            {
+                name: "fabio",
+                description: "Balancer",
+                argv: [`${layout.bin}/fabio`, "-cfg", config],
+                user: "fabio",
+                after: ["consul"],
+                // It opens the port once it has got its first table of routes.
+                ready: { kind: "tcp", host: layout.address, port: args.port },
+                stopTimeoutSeconds: LEAVE_SECONDS + args.drainSeconds + 2,
+            },
+        ],
+        binaries: [{ name: "fabio", source: { kind: "tool", tool: "fabio", version: args.version } }],
+        users: ["fabio"],
+        ports: [
+            { name: "balancer", port: args.port, protocol: "tcp", reach: "clients" },
+            { name: "balancer-status", port: balancerStatusPort, protocol: "tcp", reach: "deployment" },
+        ],
+        healthChecks: [{ name: "balancer", probe: { kind: "tcp", host: layout.address, port: args.port } }],
+    };
+}

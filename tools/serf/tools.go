@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools names the command that this module exists to build.
+package tools
+
+import _ "github.com/hashicorp/serf/cmd/serf"
