@@ -76,6 +76,8 @@ export interface Service {
      * on a real machine it cannot.
      */
     readonly usesCloud?: boolean;
+    /** Whether it ends the processes that it started by itself: then only it is told to stop. Default false. */
+    readonly endsChildren?: boolean;
     /** Capabilities of Linux (`capabilities(7)`) that it needs on a real machine. Default none, even for root. */
     readonly capabilities?: readonly string[];
 }

@@ -1,13 +1,18 @@
 import * as pulumi from "@pulumi/pulumi";
 
+/** Name of the global function that gives a module by its path, in a process that holds them all; see `process.ts`. */
+export const moduleLoader = "gatewayModule";
+
 /**
  * The text of a dynamic provider whose functions are those of a module of this project, imported when they are called.
  *
  * @param module path of the module from the project's folder, which is the provider's working directory.
  */
 export function providerText(module: string): string {
-    const load = `require("tsx/cjs/api").require(${JSON.stringify(module)}, process.cwd() + "/package.json")`;
+    const load = "load()";
     return [
+        `const fromSources = (path) => require("tsx/cjs/api").require(path, process.cwd() + "/package.json");`,
+        `const load = () => (globalThis.${moduleLoader} ?? fromSources)(${JSON.stringify(module)});`,
         "exports.handler = () => ({",
         `    check: async (olds, news) => ${load}.check?.(olds, news) ?? { inputs: news },`,
         ...["diff", "create", "read", "update", "delete"].map(

@@ -31,11 +31,16 @@ export function pluginVersion(name: string): string {
  * completely, or, of whatever version, on PATH.
  */
 export function pluginAvailable(name: string, version: string): boolean {
+    return pluginPath(name, version) !== undefined;
+}
+
+/** The executable of a plugin that is {@link pluginAvailable}. */
+export function pluginPath(name: string, version: string): string | undefined {
     const directory = path.join(pulumiHome(), "plugins", `resource-${name}-v${version}`);
     const executable = `pulumi-resource-${name}`;
     // Pulumi keeps a file next to the directory while it installs.
     const complete = !fs.existsSync(`${directory}.partial`) && isExecutable(path.join(directory, executable));
-    return complete || findOnPath(executable) !== undefined;
+    return complete ? path.join(directory, executable) : findOnPath(executable);
 }
 
 /**

@@ -13,7 +13,7 @@ import { Metrics, serveMetrics } from "../../replacement/metrics";
 import { request } from "../../replacement/observers/http";
 import { localPolicy } from "../../replacement/policy";
 import { stampOf, withStamp } from "../../replacement/stamp";
-import { fileStateLocks } from "../../replacement/stateLocks";
+import { fileStateLocks, stateLocks } from "../../replacement/stateLocks";
 import { action, memory, observation } from "./replacementFixtures";
 
 describe("the engine's processes", () => {
@@ -82,7 +82,7 @@ describe("locks on the deployment's state", () => {
     });
 
     it("cannot be seen in a backend of another kind", () => {
-        assert.equal(fileStateLocks("s3://bucket", "gateway", "local"), undefined);
+        assert.equal(stateLocks("gs://bucket", "gateway", "local"), undefined);
     });
 });
 
