@@ -1,0 +1,70 @@
+/** `pulumi` by hand, with the environment of `npm run env`: the same program on the same state as `npm start`. */
+import * as assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { isChange, open, preview } from "../../scripts/deploy";
+import { engineEnvironment } from "../../scripts/engine";
+import { toolPath } from "../../scripts/tools";
+import { findOnPath } from "../../scripts/tools/processes";
+import { stopMachine } from "../../supervisor/machine";
+import { machineNames } from "../../supervisor/record";
+
+const run = promisify(execFile);
+
+describe("the command line of Pulumi", function () {
+    this.timeout(180_000);
+    let home: string;
+    let machines: string;
+    const earlier = { ...process.env };
+    const overrides = {
+        "gateway:local": { network: "127.94.9.0/24" },
+        "gateway:discovery": { servers: 1 },
+        "gateway:loadBalancer": { balancers: 1 },
+        "gateway:consulObjects": false,
+    };
+    const options = { say: () => undefined, overrides, signal: new AbortController().signal };
+
+    /** Runs `pulumi` as a person would, and gives what it prints. */
+    const pulumi = async (...args: string[]): Promise<string> => {
+        const { stdout } = await run(toolPath("pulumi") ?? "", [...args, "--stack=local", "--non-interactive"], {
+            env: { ...process.env, ...engineEnvironment("local", { overrides }) },
+        });
+        return stdout;
+    };
+
+    before(function () {
+        const missing = [
+            ...(["pulumi", "consul", "consul-template", "haproxy"] as const).filter((tool) => !toolPath(tool)),
+            // Part of the official distribution, and not of a CLI that was built from its Go module.
+            ...["pulumi-language-nodejs"].filter((name) => !findOnPath(name)),
+        ];
+        if (missing.length > 0) {
+            console.log(`      skipped: not installed: ${missing.join(", ")}`);
+            this.skip();
+        }
+        home = mkdtempSync(join(tmpdir(), "gateway-cli-"));
+        machines = join(home, "machines");
+        process.env.GATEWAY_HOME = home;
+    });
+
+    after(async () => {
+        if (!home) return;
+        for (const name of machineNames(machines)) await stopMachine({ machines }, name);
+        rmSync(home, { recursive: true, force: true });
+        for (const key of Object.keys(process.env)) if (!(key in earlier)) delete process.env[key];
+        Object.assign(process.env, earlier);
+    });
+
+    it("deploys what npm start would find nothing to change in, nor it itself, and removes it", async () => {
+        await pulumi("stack", "init", "--secrets-provider=passphrase");
+        await pulumi("up", "--yes", "--skip-preview");
+        assert.deepEqual(machineNames(machines), ["consul-0", "gw-0", "gw-1", "lb-0", "replacer"]);
+        assert.equal(isChange(await preview(await open("local", options), options)), false);
+        await pulumi("preview", "--expect-no-changes");
+        await pulumi("destroy", "--yes", "--skip-preview");
+        assert.deepEqual(machineNames(machines), []);
+    });
+});
