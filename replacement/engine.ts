@@ -1,6 +1,6 @@
 /** What the loop needs of the deployment engine, and how it gets it from Pulumi's Automation API. */
 import type { EngineEvent, Deployment as ExportedDeployment, OpType, Stack } from "@pulumi/pulumi/automation";
-import { type Stamp, withStamp } from "./stamp";
+import { type Stamp, slotKey, withStamp } from "./stamp";
 
 /** A server that the deployment wants. */
 export interface Slot {
@@ -204,14 +204,15 @@ export function slotsIn(resources: readonly StateResource[], slotOf: SlotOf): Sl
 }
 
 /**
- * The slots as this project's targets declare them: resources whose type ends in `typeSuffix`, with outputs `name`,
- * `address` (on OpenStack `accessIpV4`) and `incarnation`; without the last the resource's id is the server's.
+ * The slots as this project's targets declare them: resources whose type ends in `typeSuffix`, with outputs `name`
+ * (on OpenStack the slot in its metadata), `address` (on OpenStack `accessIpV4`) and `incarnation`; without the last the resource's id is the server's.
  *
  * @param isGateway tells gateways from other machines of the same type, by name.
  */
 export function machineSlots(typeSuffix: string, isGateway: (name: string) => boolean): SlotOf {
     return ({ type, urn, id, outputs }) => {
-        const name = text(outputs?.name);
+        const metadata = outputs?.metadata as Readonly<Record<string, unknown>> | undefined;
+        const name = text(metadata?.[slotKey]) ?? text(outputs?.name);
         const serverId = text(outputs?.incarnation) ?? id;
         if (!type.endsWith(typeSuffix) || !name || !serverId || !isGateway(name)) return undefined;
         const address = text(outputs?.address) ?? text(outputs?.accessIpV4);

@@ -7,6 +7,7 @@ import { moduleLoader } from "./moduleProvider";
 /** By the paths that resources name, from the project's folder. */
 const modules: Readonly<Record<string, () => unknown>> = {
     "./components/credentials/credentialsProvider.ts": () => require("../credentials/credentialsProvider"),
+    "./components/openstack/gateProvider.ts": () => require("../openstack/gateProvider"),
 };
 
 Object.assign(globalThis, {
