@@ -23,7 +23,8 @@ const FAILURE_KEPT_MS = 3_600_000;
 export function pluginVersion(name: string): string {
     const file = require.resolve(`@pulumi/${name}/package.json`);
     const { version, pulumi } = JSON.parse(fs.readFileSync(file, "utf8"));
-    return pulumi?.version ?? version;
+    // Some packages write it with the v of a tag.
+    return (pulumi?.version ?? version).replace(/^v/, "");
 }
 
 /**

@@ -1,7 +1,7 @@
 /** `npx tsx tests/e2e/openstack/controlPlane/cli.ts up|down`: the control plane by hand, for trying things. */
 import { Command } from "commander";
 import { runCommand, say } from "../../../../scripts/console";
-import { startControlPlane, stopControlPlane } from "./index";
+import { prepareControlPlane, startControlPlane, stopControlPlane } from "./index";
 import { type ControlPlaneSettings, defaultSettings } from "./settings";
 
 async function main(): Promise<void> {
@@ -17,6 +17,7 @@ async function main(): Promise<void> {
             .option("--computes <n>", "hypervisors", Number, standard.computes)
             .action((settings: ControlPlaneSettings) => work(settings));
     command("up", "start it with empty databases", async (settings) => {
+        await prepareControlPlane(settings, say);
         const { cloudsYaml } = await startControlPlane(settings, say);
         say(`export OS_CLIENT_CONFIG_FILE=${cloudsYaml} OS_CLOUD=operator`);
     });

@@ -74,6 +74,9 @@ export function configuration({ directory, address, computes }: ControlPlaneSett
                 osapi_compute_listen: address,
                 osapi_compute_listen_port: ports.nova,
                 osapi_compute_workers: 1,
+                metadata_listen: address,
+                metadata_listen_port: ports.novaMetadata,
+                metadata_workers: 1,
                 vif_plugging_is_fatal: false,
                 vif_plugging_timeout: 0,
                 // The fake hypervisor forgets its machines when it is restarted; the database does not.
@@ -82,7 +85,8 @@ export function configuration({ directory, address, computes }: ControlPlaneSett
                 resume_guests_state_on_host_boot: true,
             },
             wsgi: { api_paste_config: `${directory}/etc/nova-paste.ini` },
-            api: { auth_strategy: "keystone" },
+            // A machine looks for its secrets there each second.
+            api: { auth_strategy: "keystone", metadata_cache_expiration: 1 },
             api_database: database("nova_api"),
             database: database("nova"),
             scheduler: { workers: 1, discover_hosts_in_cells_interval: 5 },
@@ -92,7 +96,11 @@ export function configuration({ directory, address, computes }: ControlPlaneSett
             quota: { instances: 100, cores: 1000, ram: 1_000_000, server_groups: 100, server_group_members: 100 },
             ...authtoken("nova"),
             placement: login("placement"),
-            neutron: { ...login("neutron"), service_metadata_proxy: false },
+            neutron: {
+                ...login("neutron"),
+                service_metadata_proxy: true,
+                metadata_proxy_shared_secret: passwords.metadata,
+            },
             glance: login("glance"),
             service_user: { ...login("nova"), send_service_user_token: true },
             ...messaging,

@@ -8,7 +8,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFi
 import { dirname, join } from "node:path";
 import { cloudsYaml, configuration, databases, databaseUrl } from "./configuration";
 import { type Daemons, daemonsIn } from "./daemons";
-import { ensurePackages } from "./packages";
+import { ensurePackages, packagesInstalled } from "./packages";
 import { type ControlPlaneSettings, names, passwords, ports } from "./settings";
 
 /** A running control plane. */
@@ -32,11 +32,14 @@ interface Service {
     readonly name: string;
     readonly argv: readonly string[];
     readonly url?: string;
+    /** Whether it gives up when nova's conductor does not answer yet. */
+    readonly late?: boolean;
 }
 
 /** Programs that Debian ships only in the services' packages. */
 const PROGRAMS = {
     "nova-api": "nova.cmd.api_os_compute",
+    "nova-api-metadata": "nova.cmd.api_metadata",
     "nova-conductor": "nova.cmd.conductor",
     "nova-scheduler": "nova.cmd.scheduler",
     "nova-compute": "nova.cmd.compute",
@@ -73,7 +76,26 @@ function servicesOf({ directory, address, computes }: ControlPlaneSettings): Ser
             name: `nova-compute-${index}`,
             argv: configured("nova-compute", `nova-compute-${index}`),
         })),
+        {
+            name: "nova-api-metadata",
+            argv: configured("nova-api-metadata", "nova"),
+            url: at(ports.novaMetadata),
+            late: true,
+        },
     ];
+}
+
+/** Gets the control plane's programs, where they are not there: this needs the world outside. */
+export async function prepareControlPlane(
+    { directory }: ControlPlaneSettings,
+    say: (line: string) => void,
+): Promise<void> {
+    await ensurePackages(join(directory, "etc"), say);
+}
+
+/** Whether its programs are there. */
+export function controlPlaneInstalled({ directory }: ControlPlaneSettings): Promise<boolean> {
+    return packagesInstalled(join(directory, "etc"));
 }
 
 /** Ends a control plane that an earlier run left, if any runs. */
@@ -104,7 +126,8 @@ function daemonsOf({ directory, namespace }: ControlPlaneSettings): Daemons {
 }
 
 /**
- * Starts it with nothing in it but its users, its catalog and its hypervisors; one that runs is ended first.
+ * Starts it with nothing in it but its users, its catalog and its hypervisors; one that runs is ended first. Its programs
+ * have to be there: {@link prepareControlPlane}.
  *
  * @throws Error saying what did not start, with the end of its log.
  */
@@ -118,7 +141,6 @@ export async function startControlPlane(
         mkdirSync(join(directory, folder), { recursive: true });
     }
     chmodSync(directory, 0o755);
-    await ensurePackages(join(directory, "etc"), say);
     await stopControlPlane(settings);
     writeFiles(settings);
     const daemons = daemonsOf(settings);
@@ -158,9 +180,13 @@ export async function startControlPlane(
     }
     await startDatabase(daemons, directory);
     await daemons.ready("rabbitmq", 90, () => daemons.listens(`http://127.0.0.1:${ports.queue}/`));
-    for (const { name } of services) launch(name);
-    for (const { name } of services) await ready(name);
+    const [early, late] = [services.filter((each) => !each.late), services.filter((each) => each.late)];
+    for (const { name } of early) launch(name);
+    for (const { name } of early) await ready(name);
+    // They are up once the conductor has answered them.
     await hypervisorsUp(daemons, directory, computes);
+    for (const { name } of late) launch(name);
+    for (const { name } of late) await ready(name);
     return {
         cloudsYaml: join(directory, "clouds.yaml"),
         authUrl: `http://${address}:${ports.keystone}/v3`,

@@ -2,7 +2,7 @@
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { run } from "../../../../scripts/tools/processes";
+import { findOnPath, run } from "../../../../scripts/tools/processes";
 
 /** Packages of libraries and programs. Those of services would set up databases and units of their own. */
 const PACKAGES = [
@@ -35,6 +35,18 @@ async function installed(name: string): Promise<boolean> {
     return stdout.startsWith("ii");
 }
 
+async function missingPackages(): Promise<string[]> {
+    const missing: string[] = [];
+    for (const name of PACKAGES) if (!(await installed(name))) missing.push(name);
+    return missing;
+}
+
+/** Whether all is there. */
+export async function packagesInstalled(etc: string): Promise<boolean> {
+    if (!findOnPath("dpkg-query")) return false;
+    return PASTE.every(({ to }) => existsSync(join(etc, to))) && (await missingPackages()).length === 0;
+}
+
 async function apt(args: readonly string[], cwd?: string): Promise<void> {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     const { code, output } = await run(["apt-get", ...APT, ...args], {
@@ -51,8 +63,7 @@ async function apt(args: readonly string[], cwd?: string): Promise<void> {
  * @throws Error when a package cannot be had.
  */
 export async function ensurePackages(etc: string, say: (line: string) => void): Promise<void> {
-    const missing: string[] = [];
-    for (const name of PACKAGES) if (!(await installed(name))) missing.push(name);
+    const missing = await missingPackages();
     if (missing.length > 0) {
         say(`installing ${missing.join(", ")}`);
         await withoutServices(async () => {

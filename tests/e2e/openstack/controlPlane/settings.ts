@@ -19,7 +19,6 @@ export function defaultSettings(environment: NodeJS.ProcessEnv = process.env): C
     return {
         directory: join(environment.XDG_CACHE_HOME || join(homedir(), ".cache"), "gateway-openstack"),
         address: "198.18.0.1",
-        namespace: "lab",
         computes: 3,
     };
 }
@@ -28,6 +27,7 @@ export function defaultSettings(environment: NodeJS.ProcessEnv = process.env): C
 export const ports = {
     keystone: 5000,
     nova: 8774,
+    novaMetadata: 8775,
     placement: 8778,
     glance: 9292,
     neutron: 9696,
@@ -38,7 +38,14 @@ export const ports = {
 } as const;
 
 /** Passwords of what nobody but the test's own namespace can reach. */
-export const passwords = { admin: "admin", operator: "operator", service: "service", database: "database" } as const;
+export const passwords = {
+    admin: "admin",
+    operator: "operator",
+    service: "service",
+    database: "database",
+    /** Of whoever tells nova's metadata service which server asks: on a real cloud neutron's agent. */
+    metadata: "metadata",
+} as const;
 
 /** Names of what the test's operator works with. */
 export const names = { project: "gateway", operator: "operator", region: "RegionOne" } as const;
