@@ -1,6 +1,8 @@
 /** `npm run e2e:openstack`: gets what the tests of target openstack need, and runs them in a lab of their own (`tests/hosts/lab.ts`). */
 import { spawnSync } from "node:child_process";
+import { withLock } from "../../../scripts/tools/lock";
 import { runInLab } from "../../hosts/lab";
+import { defaultSettings } from "./controlPlane/settings";
 import { missingParts, prepare } from "./support/requirements";
 
 const MOCHA = ["npx", "--no-install", "mocha", "--timeout", "600000", "tests/e2e/openstack/*.test.ts"];
@@ -13,7 +15,9 @@ async function main(options: readonly string[]): Promise<number> {
     if ((await missingParts()).length > 0) {
         return spawnSync(mocha[0] as string, mocha.slice(1), { stdio: "inherit" }).status ?? 1;
     }
-    return runInLab(mocha, say);
+    // The control plane's files are there once.
+    const onWait = ({ pid }: { pid: number }) => say(`waiting for process ${pid}, which runs these tests`);
+    return withLock(defaultSettings().directory, "run", { onWait }, () => runInLab(mocha, say));
 }
 
 main(process.argv.slice(2)).then(
