@@ -21,8 +21,11 @@ export interface HostArgs extends Addressing {
     readonly metaData?: Readonly<Record<string, unknown>>;
     /** How much it can write, MB; default 2048. */
     readonly diskMegabytes?: number;
-    /** The cloud's metadata service as this machine sees it; none by default. */
-    readonly metadataServer?: MetadataServer;
+    /**
+     * The cloud's metadata service as this machine sees it, at 169.254.169.254: a program of its own, or `lab`, whoever listens
+     * there in the lab (`Lab.addMetadataAddress`) and tells machines apart by their addresses. None by default.
+     */
+    readonly metadataServer?: MetadataServer | "lab";
 }
 
 /** A program that answers on 169.254.169.254:80, in the machine's network but not on it: what happens to the machine does not hurt it. */
@@ -84,7 +87,8 @@ export class Host implements Inhabitant {
             undo.splice(0, undo.length, () => host.destroy());
             await lab.admit(host);
             host.seed(args);
-            if (args.metadataServer) await host.startMetadata(args.metadataServer);
+            if (args.metadataServer === "lab") await wire.askForMetadata(lab.address);
+            else if (args.metadataServer) await host.startMetadata(args.metadataServer);
             await host.start();
             return host;
         } catch (error) {

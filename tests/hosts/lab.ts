@@ -21,6 +21,8 @@ export const BRIDGE = "lab0";
 export const LAB_FOLDER = "/run/gateway-lab";
 /** The lab's network, for measurements of networks (RFC 2544): it can be no real one. */
 const [NETWORK, PREFIX] = ["198.18.0.0", 15];
+/** The address of clouds' metadata services. */
+export const METADATA_ADDRESS = "169.254.169.254";
 /** The lab's own first address. */
 const FIRST_ADDRESS = "198.18.0.1";
 
@@ -153,6 +155,11 @@ export class Lab {
     /** Takes it away again: connects to it then time out. */
     async removeAddress(address: string): Promise<void> {
         await command(["ip", "address", "del", `${address}/32`, "dev", BRIDGE]);
+    }
+
+    /** Gives the lab the metadata services' address, for machines that ask it (`metadataServer: "lab"`). */
+    async addMetadataAddress(): Promise<void> {
+        await command(["ip", "address", "add", `${METADATA_ADDRESS}/32`, "dev", BRIDGE]);
     }
 
     /** Holds a name and an address for a machine. @throws Error when another has one of them. */

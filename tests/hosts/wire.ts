@@ -1,11 +1,9 @@
 /** A machine's network: a namespace of its own, and a cable to the lab's bridge. */
 import { command } from "./command";
-import { BRIDGE, checkLabAddress, hardwareAddress } from "./lab";
+import { BRIDGE, checkLabAddress, hardwareAddress, METADATA_ADDRESS } from "./lab";
 
 /** The machine's interface, in its namespace. */
 export const INTERFACE = "host0";
-/** The address of clouds' metadata services. */
-export const METADATA_ADDRESS = "169.254.169.254";
 /** States of a bridge's port. */
 const [DISABLED, FORWARDING] = ["0", "3"];
 
@@ -79,6 +77,13 @@ export class Wire {
     /** Gives the machine's network the address of metadata services. */
     async addMetadataAddress(): Promise<void> {
         await this.ip("address", "add", `${METADATA_ADDRESS}/32`, "dev", "lo");
+    }
+
+    /** Has the machine ask the lab for its metadata. @param address the lab's own. */
+    async askForMetadata(address: string): Promise<void> {
+        await this.ip("route", "add", `${METADATA_ADDRESS}/32`, "dev", INTERFACE);
+        const entry = [METADATA_ADDRESS, "lladdr", hardwareAddress(address), "dev", INTERFACE];
+        await this.ip("neigh", "replace", ...entry, "nud", "permanent");
     }
 
     /** Lets no packet through any more, in neither direction. The machine still has a link, as on a cloud. */
