@@ -1,0 +1,26 @@
+/** What the tests of machines share. */
+import { createConnection } from "node:net";
+import type { Context } from "mocha";
+import { whyNoLab } from "./lab";
+
+/** Skips the tests of a block, with the reason, where no machines can be booted. */
+export function needsLab(context: Context): void {
+    const reason = whyNoLab();
+    if (!reason) return;
+    console.log(`      skipped: ${reason}`);
+    context.skip();
+}
+
+/** How a TCP connect ends: `connected`, the code of an error such as `ECONNREFUSED`, or `silence` when nothing comes within the time, ms. */
+export function connectTo(address: string, port: number, timeout: number): Promise<string> {
+    return new Promise((done) => {
+        const socket = createConnection({ host: address, port, timeout });
+        const end = (outcome: string) => {
+            socket.destroy();
+            done(outcome);
+        };
+        socket.once("connect", () => end("connected"));
+        socket.once("error", (error: NodeJS.ErrnoException) => end(error.code ?? error.message));
+        socket.once("timeout", () => end("silence"));
+    });
+}

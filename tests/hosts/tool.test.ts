@@ -1,0 +1,216 @@
+import * as assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { waitFor } from "../../supervisor/wait";
+import { command } from "./command";
+import { type Cloud, Fleet, type Instance } from "./fleet";
+import { Host } from "./host";
+import { LAB_FOLDER, Lab } from "./lab";
+import { connectTo, needsLab } from "./support";
+
+/** A service that says one word to whoever connects, as user data. */
+function speaks(word: string, port = 7): string {
+    const unit = `[Service]\nExecStart=/usr/bin/python3 -c "import socket; s = socket.create_server(('', ${port}))\\nwhile True: c, a = s.accept(); c.sendall(b'${word}'); c.close()"\n`;
+    return `#cloud-config\n${JSON.stringify({
+        write_files: [
+            { path: "/etc/systemd/system/speaker.service", content: unit },
+            { path: "/root/encoded", encoding: "b64", content: Buffer.from("plain").toString("base64") },
+        ],
+        runcmd: [["systemctl", "start", "speaker"]],
+    })}\n`;
+}
+
+describe("machines booted from user data", function () {
+    this.timeout(180_000);
+    let lab: Lab;
+    let [first, second]: [Host, Host] = [undefined as never, undefined as never];
+    let processesBefore: string[] = [];
+
+    before(async function () {
+        needsLab(this);
+        processesBefore = processes();
+        lab = await Lab.open();
+        const identity = { "instance-id": "i-0123", "local-hostname": "ip-198-18-1-1" };
+        [first, second] = await Promise.all([
+            Host.boot({ lab, name: "first", address: "198.18.1.1", userData: speaks("first"), metaData: identity }),
+            // As an API gives it back.
+            Host.boot({
+                lab,
+                name: "second",
+                address: "198.18.1.2",
+                userData: Buffer.from(gzipSync(speaks("second")).toString("base64"), "base64"),
+                extraAddresses: ["198.18.9.9"],
+                diskMegabytes: 256,
+                metadataServer: { argv: ["python3", "-m", "http.server", "--bind", "169.254.169.254", "80"] },
+            }),
+        ]);
+        await Promise.all([first.booted(), second.booted()]);
+    });
+
+    after(async () => lab?.close());
+
+    const speaksAt = (address: string, from = first) =>
+        from.exec(["curl", "-sS", "--max-time", "3", `telnet://${address}:7`]);
+    const serves = (address: string) =>
+        waitFor(`${address} to serve`, async () => (await connectTo(address, 7, 1000)) === "connected", 10_000);
+
+    it("run their user data, compressed or not, under systemd", async () => {
+        await Promise.all([serves(first.address), serves(second.address)]);
+        assert.equal(await second.exec(["cat", "/root/encoded"]), "plain");
+        assert.equal(await first.exec(["cat", "/proc/1/comm"]), "systemd");
+        assert.equal(await first.exec(["hostname"]), "ip-198-18-1-1");
+        assert.equal(await first.exec(["cloud-init", "query", "instance_id"]), "i-0123");
+        assert.equal(await first.exec(["systemctl", "--failed", "--quiet"]), "");
+    });
+
+    it("reach each other and the lab, and nothing else", async () => {
+        await Promise.all([serves(first.address), serves(second.address)]);
+        assert.equal(await speaksAt("198.18.1.2"), "second");
+        assert.equal(await speaksAt("198.18.9.9"), "second");
+        await first.exec(["ping", "-c", "1", "-W", "3", lab.address]);
+        assert.equal(await first.exec(["ip", "route", "show", "default"]), "");
+        assert.equal(await command(["ip", "route", "show", "default"]), "");
+    });
+
+    it("take an address that another machine had", async () => {
+        await serves(second.address);
+        const move = (host: Host, action: string) =>
+            host.exec(["ip", "address", action, "198.18.9.1/32", "dev", "host0"]);
+        await move(second, "add");
+        assert.equal(await speaksAt("198.18.9.1"), "second");
+        await move(second, "del");
+        await move(first, "add");
+        // As keepalived does; the lab and the other machine hear it.
+        await first.exec(["arping", "-c", "1", "-U", "-I", "host0", "198.18.9.1"]);
+        assert.equal(await speaksAt("198.18.9.1", second), "first");
+    });
+
+    it("have a metadata service of their own, which is not theirs to stop", async () => {
+        await second.exec(["curl", "-sSf", "--max-time", "3", "http://169.254.169.254/"]);
+        await assert.rejects(first.exec(["curl", "-sSf", "--max-time", "1", "http://169.254.169.254/"]), /curl/);
+        assert.doesNotMatch(await second.exec(["ps", "-ef"]), /http.server/);
+    });
+
+    it("say nothing when they are cut off, and go on when they are not", async () => {
+        await serves(second.address);
+        await second.cutOff();
+        // Longer than it takes to find out that nobody has an address.
+        assert.equal(await connectTo("198.18.1.2", 7, 4000), "silence");
+        await assert.rejects(speaksAt("198.18.1.2"), /timed out/);
+        assert.equal(await second.exec(["systemctl", "is-active", "speaker"]), "active");
+        await second.reconnect();
+        assert.equal(await speaksAt("198.18.1.2"), "second");
+    });
+
+    it("accept connections when their service is stopped by a signal, and answer nothing", async () => {
+        await second.signal("speaker", "SIGSTOP");
+        assert.equal(await connectTo("198.18.1.2", 7, 1000), "connected");
+        await assert.rejects(speaksAt("198.18.1.2"), /Time-out/);
+        await second.signal("speaker", "SIGCONT");
+        assert.equal(await speaksAt("198.18.1.2"), "second");
+    });
+
+    it("can have a full disk", async () => {
+        const write = () => second.exec(["dd", "if=/dev/zero", "of=/root/file", "bs=4k", "count=1"]);
+        await write();
+        await second.exec(["rm", "/root/file"]);
+        await second.fillDisk();
+        await assert.rejects(write(), /No space left|0 bytes copied/);
+        second.freeDisk();
+        await write();
+    });
+
+    it("lose their power, and keep their disk and journal", async () => {
+        await second.exec(["touch", "/root/kept"]);
+        await second.powerOff();
+        assert.equal(second.state, "off");
+        assert.equal(await connectTo("198.18.1.2", 7, 4000), "silence");
+        await assert.rejects(second.exec(["true"]), /second is off/);
+        assert.match(await second.journal("cloud-final"), /Cloud-init .* finished/);
+        await second.start();
+        await second.booted();
+        await second.exec(["test", "-e", "/root/kept"]);
+    });
+
+    it("end cleanly, also by themselves, and boot again when they say so", async () => {
+        const boots = async () => (await second.journal()).match(/systemd-journald.*Journal started/g)?.length ?? 0;
+        const before = await boots();
+        await second.exec(["systemctl", "reboot"]).catch(() => undefined);
+        await waitFor("another boot", async () => (await boots()) > before, 30_000);
+        await second.booted();
+        await second.shutdown();
+        assert.equal(second.state, "off");
+        assert.match(await second.journal(), /Reached target.*[Pp]ower/);
+    });
+
+    it("cannot have another's name or address, nor one outside the lab", async () => {
+        const boot = (name: string, address: string) => Host.boot({ lab, name, address, userData: "" });
+        await assert.rejects(boot("first", "198.18.1.9"), /there is a machine first/);
+        await assert.rejects(boot("third", "198.18.1.1"), /first has the address 198.18.1.1/);
+        await assert.rejects(boot("third", "10.0.0.1"), /10.0.0.1 is no address of a lab/);
+        await assert.rejects(boot("a/b", "198.18.1.9"), /no name/);
+    });
+
+    it("tell when their user data fails", async () => {
+        const userData = '#cloud-config\nruncmd: [["false"]]\n';
+        const host = await Host.boot({ lab, name: "third", address: "198.18.1.3", userData });
+        await assert.rejects(host.booted(), /third did not boot.*scripts.user/);
+        await host.destroy();
+        assert.equal(host.state, "destroyed");
+    });
+
+    it("run for the instances that an API tells of, and only for them", async () => {
+        const instance = (id: string, address: string): Instance => ({ id, name: id, address, userData: speaks(id) });
+        let instances: Instance[] = [instance("i-1", "198.18.2.1"), instance("i-2", "198.18.2.2")];
+        const events: string[] = [];
+        const cloud: Cloud = {
+            instances: async () => instances,
+            onBooted: ({ id }) => void events.push(`${id} booted`),
+            onGone: ({ id }) => void events.push(`${id} gone`),
+        };
+        const fleet = new Fleet(lab, cloud, { every: 50, atOnce: 2 });
+        fleet.start();
+        try {
+            await waitFor("two machines", () => fleet.booted.size === 2, 60_000);
+            await serves("198.18.2.1");
+            // Another instance with the address of one that goes, as a replaced server has it.
+            instances = [instance("i-2", "198.18.2.2"), instance("i-3", "198.18.2.1")];
+            await waitFor("its successor", () => fleet.booted.has("i-3"), 60_000);
+            await serves("198.18.2.1");
+            assert.equal(await speaksAt("198.18.2.1"), "i-3");
+            assert.equal(fleet.hostOf("i-1"), undefined);
+            assert.deepEqual(events.slice(-2), ["i-1 gone", "i-3 booted"]);
+        } finally {
+            await fleet.stop();
+        }
+        assert.equal(await connectTo("198.18.2.2", 7, 1000), "silence");
+    });
+
+    it("leave nothing behind", async () => {
+        const place = join(LAB_FOLDER, "first");
+        assert.ok(existsSync(place));
+        await lab.close();
+        assert.deepEqual(readdirSync(LAB_FOLDER), []);
+        assert.deepEqual(readdirSync("/run/netns"), []);
+        assert.doesNotMatch(readFileSync("/proc/self/mounts", "utf8"), /gateway-lab\//);
+        assert.doesNotMatch(await command(["ip", "-br", "link"]), /lab0|v18/);
+        assert.deepEqual(processes(), processesBefore);
+        lab = undefined as never;
+    });
+});
+
+/** The programs that run in the lab, but for those that look. */
+function processes(): string[] {
+    return readdirSync("/proc")
+        .filter((entry) => /^\d+$/.test(entry))
+        .flatMap((pid) => {
+            try {
+                return [readFileSync(`/proc/${pid}/cmdline`, "utf8")];
+            } catch {
+                return [];
+            }
+        })
+        .filter(Boolean)
+        .sort();
+}
