@@ -32,6 +32,9 @@ export type Install = Readonly<ParsedConfig["service"]["install"]>;
 /** What only target `aws` needs, as its user says it; `region`, and an own network's `zones`, are there when it is a target. */
 export type AwsConfig = Readonly<ParsedConfig["aws"]>;
 
+/** What only target `openstack` needs, as its user says it; what has to be set is there when it is a target. */
+export type OpenstackConfig = Readonly<ParsedConfig["openstack"]>;
+
 /** Where machines of a cloud have their programs from. */
 export type ImageConfig = Readonly<ParsedConfig["image"]>;
 
@@ -78,6 +81,9 @@ export interface GatewayConfig {
     readonly replacementPolicy: ReplacementPolicyConfig;
     readonly image: ImageConfig;
     readonly aws: AwsConfig;
+    readonly openstack: OpenstackConfig;
+    /** Values of `gateway:secrets` by their names. Not to be shown, nor to become an input that is not secret. */
+    readonly secrets: Readonly<Record<string, string>>;
     /** The /24 of loopback addresses on target `local`, such as `127.90.0.0/24`. */
     readonly localNetwork: string;
     /** Whether `@pulumi/consul` resources are made. */
@@ -135,19 +141,35 @@ export function parseConfig(
         throw new ConfigError([{ key: NAMESPACE, message: "got no map; allowed: a map of keys", remedy: "" }], stack);
     }
     // A single target may be written without a list.
-    const values = typeof raw.targets === "string" && raw.targets !== "" ? { ...raw, targets: [raw.targets] } : raw;
+    const values: Readonly<Record<string, unknown>> =
+        typeof raw.targets === "string" && raw.targets !== "" ? { ...raw, targets: [raw.targets] } : raw;
     const { config, problems, unreliable } = readAgainstSchema(values, secretKeys);
     const found = (config === undefined ? [] : contradictions(config)).filter(
         ({ paths }) => !paths.some((path) => isUnreliable(unreliable, path)),
     );
     const all = inSchemaOrder([
         ...otherKeys.map(namespaceProblem).filter((problem) => problem !== undefined),
-        ...secretKeys.map(secretProblem),
+        ...secretKeys.filter((name) => name !== SECRETS).map(secretProblem),
+        ...(isEmpty(values[SECRETS]) || secretKeys.includes(SECRETS) ? [] : [plainProblem()]),
         ...problems,
         ...found.map(({ problem }) => problem),
     ]);
     if (config === undefined || all.length > 0) throw new ConfigError(all, stack);
     return { config: flat(config), warnings: advice(config) };
+}
+
+/** The key whose values are secrets. */
+const SECRETS = "secrets";
+
+const isEmpty = (value: unknown) =>
+    value === undefined || (typeof value === "object" && value !== null && Object.keys(value).length === 0);
+
+function plainProblem(): Problem {
+    return {
+        key: `${NAMESPACE}:${SECRETS}`,
+        message: "holds its values in plain; allowed: values that were set with --secret",
+        remedy: `pulumi config rm ${NAMESPACE}:${SECRETS}, then for each: pulumi config set --secret --path '${NAMESPACE}:${SECRETS}.NAME'`,
+    };
 }
 
 function secretProblem(name: string): Problem {
@@ -176,6 +198,8 @@ function flat(config: ParsedConfig): GatewayConfig {
         replacementPolicy: overrides,
         image: config.image,
         aws: config.aws,
+        openstack: config.openstack,
+        secrets: config.secrets,
         localNetwork: config.local.network,
         consulObjects: config.consulObjects,
     };

@@ -3,6 +3,7 @@ import { type AwsGatewayPool, awsGatewayPool } from "./aws/gatewayPool";
 import type { GatewayService, ReplacementPolicyConfig } from "./config";
 import type { LoadBalancer } from "./loadBalancer";
 import { localGatewayPool } from "./local/gatewayPool";
+import { type OpenstackGatewayPool, openstackGatewayPool } from "./openstack/gatewayPool";
 import type { ServiceDiscovery } from "./serviceDiscovery";
 import type { Target } from "./target";
 
@@ -27,6 +28,8 @@ export interface GatewayPoolOutputs {
     readonly machines: readonly pulumi.CustomResource[];
     /** Escape hatch on target `aws`: the group and what belongs to it. */
     readonly aws?: AwsGatewayPool;
+    /** Escape hatch on target `openstack`: the machines with their ports, and what belongs to them. */
+    readonly openstack?: OpenstackGatewayPool;
 }
 
 /** The pool of gateways, which heals itself and is rolled one machine at a time. */
@@ -34,6 +37,7 @@ export class GatewayPool extends pulumi.ComponentResource implements GatewayPool
     readonly endpoints: pulumi.Output<string[]>;
     readonly machines: readonly pulumi.CustomResource[];
     declare readonly aws?: AwsGatewayPool;
+    declare readonly openstack?: OpenstackGatewayPool;
 
     constructor(name: string, args: GatewayPoolArgs, opts?: pulumi.ComponentResourceOptions) {
         super("gateway:index:GatewayPool", name, {}, opts);
@@ -41,6 +45,7 @@ export class GatewayPool extends pulumi.ComponentResource implements GatewayPool
         this.endpoints = made.endpoints;
         this.machines = made.machines;
         if (made.aws) this.aws = made.aws;
+        if (made.openstack) this.openstack = made.openstack;
         this.registerOutputs({ endpoints: this.endpoints });
     }
 }
@@ -52,5 +57,7 @@ function implementation(name: string, args: GatewayPoolArgs, parent: pulumi.Reso
             return localGatewayPool(name, { ...args, target }, parent);
         case "aws":
             return awsGatewayPool(name, { ...args, target }, parent);
+        case "openstack":
+            return openstackGatewayPool(name, { ...args, target }, parent);
     }
 }

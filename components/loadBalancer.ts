@@ -2,6 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { type AwsLoadBalancer, awsLoadBalancer } from "./aws/loadBalancer";
 import type { GatewayService, LoadBalancerStack } from "./config";
 import { localLoadBalancer } from "./local/loadBalancer";
+import { type OpenstackLoadBalancer, openstackLoadBalancer } from "./openstack/loadBalancer";
 import type { ServiceDiscovery } from "./serviceDiscovery";
 import type { Target } from "./target";
 
@@ -32,6 +33,8 @@ export interface LoadBalancerOutputs {
     readonly machines: readonly pulumi.CustomResource[];
     /** Escape hatch on target `aws`: what is in front of the machines. */
     readonly aws?: AwsLoadBalancer;
+    /** Escape hatch on target `openstack`: the machines with their ports, and what clients call. */
+    readonly openstack?: OpenstackLoadBalancer;
 }
 
 /** The balancers: they send each call to a healthy gateway, and are no single point of failure themselves. */
@@ -40,6 +43,7 @@ export class LoadBalancer extends pulumi.ComponentResource implements LoadBalanc
     readonly statusPages: pulumi.Output<string[]>;
     readonly machines: readonly pulumi.CustomResource[];
     declare readonly aws?: AwsLoadBalancer;
+    declare readonly openstack?: OpenstackLoadBalancer;
     readonly stack: LoadBalancerStack;
     /** The port that clients call. */
     readonly port: number;
@@ -51,6 +55,7 @@ export class LoadBalancer extends pulumi.ComponentResource implements LoadBalanc
         this.statusPages = made.statusPages;
         this.machines = made.machines;
         if (made.aws) this.aws = made.aws;
+        if (made.openstack) this.openstack = made.openstack;
         this.stack = args.stack;
         this.port = args.port;
         this.registerOutputs({ endpoints: this.endpoints, statusPages: this.statusPages });
@@ -64,5 +69,7 @@ function implementation(name: string, args: LoadBalancerArgs, parent: pulumi.Res
             return localLoadBalancer(name, { ...args, target }, parent);
         case "aws":
             return awsLoadBalancer(name, { ...args, target }, parent);
+        case "openstack":
+            return openstackLoadBalancer(name, { ...args, target }, parent);
     }
 }

@@ -40,6 +40,8 @@ export function balancerRole(
         readonly service: GatewayService;
         /** The port that clients call. */
         readonly port: number;
+        /** The address at which they call it. Default the machine's own. */
+        readonly listen?: string;
         /** Largest number of gateways. */
         readonly slots: number;
         /** Longest time that a gateway which left may keep its connections, seconds. */
@@ -48,8 +50,10 @@ export function balancerRole(
     layout: Layout,
 ): Role {
     const { registry, stack, service, port, slots, drainSeconds } = args;
+    const listen = args.listen === undefined ? {} : { listen: args.listen };
     const haproxy = () => ({
         port,
+        ...listen,
         healthCheck: service.healthCheck,
         slots,
         maxConnections: service.maxConnections,
@@ -85,7 +89,7 @@ export function balancerRole(
             return mergeRoles(
                 "balancer",
                 consulAgent({ cluster, agentToken: "balancerAgentToken", defaultToken: "fabioToken" }, layout),
-                fabio({ port, drainSeconds, version: versions.fabio }, layout),
+                fabio({ port, ...listen, drainSeconds, version: versions.fabio }, layout),
             );
         case "serf-haproxy":
             throw new Error("the stack serf-haproxy needs Serf");

@@ -4,6 +4,11 @@ import type { SerfCluster } from "../roles/serf";
 import { type AwsServiceDiscovery, awsServiceDiscovery } from "./aws/serviceDiscovery";
 import type { LoadBalancerStack } from "./config";
 import { localSerfDiscovery, localServiceDiscovery } from "./local/serviceDiscovery";
+import {
+    type OpenstackServiceDiscovery,
+    openstackSerfDiscovery,
+    openstackServiceDiscovery,
+} from "./openstack/serviceDiscovery";
 import type { Registry } from "./roles";
 import type { Target } from "./target";
 
@@ -51,6 +56,8 @@ export interface ServiceDiscoveryOutputs {
     readonly machines: readonly pulumi.CustomResource[];
     /** Escape hatch on target `aws`: what is around the machines. */
     readonly aws?: AwsServiceDiscovery;
+    /** Escape hatch on target `openstack`: the machines with their ports, and what is around them. */
+    readonly openstack?: OpenstackServiceDiscovery;
 }
 
 /** Consul servers, where gateways are registered, and where balancers and the replacement loop look; or Serf, without any. */
@@ -61,13 +68,12 @@ export class ServiceDiscovery extends pulumi.ComponentResource implements Servic
     readonly secrets: pulumi.Output<Record<string, string>>;
     readonly machines: readonly pulumi.CustomResource[];
     declare readonly aws?: AwsServiceDiscovery;
+    declare readonly openstack?: OpenstackServiceDiscovery;
 
     constructor(name: string, args: ServiceDiscoveryArgs, opts?: pulumi.ComponentResourceOptions) {
         super("gateway:index:ServiceDiscovery", name, {}, opts);
         if (args.registry === "serf") {
-            const { target } = args;
-            if (target.kind !== "local") throw new Error(`target ${target.kind} has no Serf in this version`);
-            const made = localSerfDiscovery(name, { ...args, target }, this);
+            const made = serfImplementation(name, args, this);
             this.serf = made.serf;
             this.secrets = made.secrets;
             this.machines = [];
@@ -79,6 +85,7 @@ export class ServiceDiscovery extends pulumi.ComponentResource implements Servic
         this.secrets = made.secrets;
         this.machines = made.machines;
         if (made.aws) this.aws = made.aws;
+        if (made.openstack) this.openstack = made.openstack;
         this.registerOutputs({ api: made.api, ui: made.ui });
     }
 
@@ -118,5 +125,19 @@ function implementation(name: string, args: ServiceDiscoveryArgs, parent: pulumi
             return localServiceDiscovery(name, { ...args, target }, parent);
         case "aws":
             return awsServiceDiscovery(name, { ...args, target }, parent);
+        case "openstack":
+            return openstackServiceDiscovery(name, { ...args, target }, parent);
+    }
+}
+
+function serfImplementation(name: string, args: ServiceDiscoveryArgs, parent: pulumi.Resource): SerfDiscoveryOutputs {
+    const { target } = args;
+    switch (target.kind) {
+        case "local":
+            return localSerfDiscovery(name, { ...args, target }, parent);
+        case "aws":
+            throw new Error("target aws has no Serf in this version");
+        case "openstack":
+            return openstackSerfDiscovery(name, { ...args, target }, parent);
     }
 }

@@ -2,9 +2,10 @@ import { type AwsTarget, awsTarget } from "./aws/target";
 import type { GatewayConfig, Target as TargetKind } from "./config";
 import { ProjectProvider } from "./dynamic/provider";
 import { type LocalAddresses, localAddresses } from "./local/addresses";
+import { type OpenstackTarget, openstackTarget } from "./openstack/target";
 
-/** Where a deployment goes, with what its components need to make resources there. Later targets join this union. */
-export type Target = LocalTarget | AwsTarget;
+/** Where a deployment goes, with what its components need to make resources there. */
+export type Target = LocalTarget | AwsTarget | OpenstackTarget;
 
 /** Machines on this computer. */
 export interface LocalTarget {
@@ -13,11 +14,7 @@ export interface LocalTarget {
     readonly provider: ProjectProvider;
 }
 
-/**
- * The target that a configuration names, and its provider.
- *
- * @throws Error for one that is not there yet; the configuration has been checked before, so this is our mistake.
- */
+/** The target that a configuration names, and its provider. */
 export function makeTarget(kind: TargetKind, config: GatewayConfig): Target {
     switch (kind) {
         case "local":
@@ -28,7 +25,7 @@ export function makeTarget(kind: TargetKind, config: GatewayConfig): Target {
             };
         case "aws":
             return awsTarget(kind, config);
-        default:
-            throw new Error(`target ${kind} is not implemented in this version`);
+        case "openstack":
+            return openstackTarget(kind, config);
     }
 }

@@ -42,7 +42,7 @@ export async function applyMachine(
     const needed = instanceFacts(machine);
     const facts = needed.length > 0 ? await sources.identity(system, machine.identity) : {};
     const names = [...new Set(machine.files.flatMap((file) => secretRefs(file.content)))];
-    const secrets = await sources.secrets(machine.secrets, names);
+    const secrets = await sources.secrets(machine.secrets, names, system, directories.etc);
     const changed = [...putFiles(system, machine, facts, secrets), ...putUnits(system, machine, facts)];
     if (changed.length > 0) {
         system.say(`wrote ${changed.join(", ")}`);

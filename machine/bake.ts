@@ -8,7 +8,7 @@ import { ensureBinary } from "./binaries";
 import type { System } from "./system";
 
 /**
- * Puts every artifact of a folder, and HAProxy, where machines look for them. Nothing else of a machine is there yet:
+ * Puts every artifact of a folder, HAProxy and keepalived where machines look for them. Nothing else of a machine is there yet:
  * an image holds no configuration and no secret.
  *
  * @param folder what `npm run artifacts` made.
@@ -19,6 +19,7 @@ export async function bake(system: System, folder: string): Promise<void> {
     const directories = cloudLayout("image", "127.0.0.1");
     const binaries: CloudBinary[] = [
         { kind: "package", name: "haproxy", package: "haproxy", lowest: versions.haproxy },
+        { kind: "package", name: "keepalived", package: "keepalived" },
         ...artifacts.map(({ name, sha256 }): CloudBinary => {
             const url = pathToFileURL(resolve(folder, sha256, name)).href;
             return { kind: "file", name, sha256, urls: [url] };

@@ -97,6 +97,7 @@ async function ensurePackage(system: System, bin: string, binary: Package): Prom
     if (!found()) await install(system, binary.package);
     const path = found();
     if (!path) throw new Error(`the package ${binary.package} has no program ${binary.package}`);
+    if (binary.lowest === undefined) return putLink(onDisk(system, join(bin, binary.name)), path);
     const version = /version (\d+\.\d+(?:\.\d+)?)/.exec(await system.run(path, ["-v"]))?.[1] ?? "none";
     if (!atLeast(version, binary.lowest)) {
         throw new Error(`the distribution's ${binary.package} is ${version}; it takes ${binary.lowest} or later`);

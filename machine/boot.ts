@@ -3,7 +3,7 @@
  *
  * ```
  * node boot.cjs run MACHINE.json            make the machine what the file says, and start its services
- * node boot.cjs ready MACHINE.json SECONDS  wait until all of them are ready
+ * node boot.cjs ready MACHINE.json SECONDS  wait until all of them are ready, and say so where the cloud is to be told
  * node boot.cjs wait SECONDS http URL STATUS | tcp HOST PORT | file PATH
  * node boot.cjs bake FOLDER                 put the binaries of `npm run artifacts` into an image
  * ```
@@ -20,7 +20,7 @@ async function main([command, ...args]: readonly string[]): Promise<void> {
         case "run":
             return (await import("./apply.js")).applyMachine(system, machine(args[0]));
         case "ready":
-            await (await import("./ready.js")).waitForUnits(system, machine(args[0]), Number(args[1]));
+            await (await import("./gates.js")).becomeReady(system, machine(args[0]), Number(args[1]));
             return system.say("all services are ready");
         case "wait": {
             const { parseProbe, waitForProbe } = await import("./ready.js");

@@ -20,18 +20,19 @@ export async function readIdentity(
     source: IdentitySource,
     metadata = new MetadataService(),
 ): Promise<Identity> {
-    const found = source === "ec2" ? await fromEc2(metadata) : fromCloudInit(system);
+    const { id, address } = source === "ec2" ? await fromEc2(metadata) : fromCloudInit(system);
+    const found = { id, address, interface: interfaceOf(address, networkInterfaces()) ?? "" };
     if (!/^[A-Za-z0-9][A-Za-z0-9-]{0,59}$/.test(found.id)) throw new Error(`"${found.id}" is no id of an instance`);
     if (!isIPv4(found.address)) throw new Error(`"${found.address}" is no IPv4 address`);
     return found;
 }
 
-async function fromEc2(metadata: MetadataService): Promise<Identity> {
+async function fromEc2(metadata: MetadataService): Promise<Omit<Identity, "interface">> {
     const [id = "", address = ""] = [await metadata.read("instance-id"), await metadata.read("local-ipv4")];
     return { id: id.trim(), address: address.trim() };
 }
 
-function fromCloudInit(system: System): Identity {
+function fromCloudInit(system: System): Omit<Identity, "interface"> {
     const text = readFileSync(onDisk(system, "/run/cloud-init/instance-data.json"), "utf8");
     const { v1 } = JSON.parse(text) as { v1?: { instance_id?: string } };
     return { id: v1?.instance_id ?? "", address: mainAddress(networkInterfaces(), defaultInterface(system)) ?? "" };
@@ -41,6 +42,11 @@ function fromCloudInit(system: System): Identity {
 function defaultInterface(system: System): string | undefined {
     const rows = readFileSync(onDisk(system, "/proc/net/route"), "utf8").split("\n").slice(1);
     return rows.map((row) => row.split("\t")).find(([, destination]) => destination === "00000000")?.[0];
+}
+
+/** The name of the interface that has an address. */
+export function interfaceOf(address: string, interfaces: NodeJS.Dict<NetworkInterfaceInfo[]>): string | undefined {
+    return Object.keys(interfaces).find((name) => interfaces[name]?.some((each) => each.address === address));
 }
 
 /** The first IPv4 address of the interface with the default route, or else of any but the loopback. */

@@ -33,8 +33,30 @@ export async function waitForProbe(seconds: number, target: Probe): Promise<void
     await waitFor(JSON.stringify(target), () => probe(target, "/"), seconds * SECOND, LOOK_EVERY);
 }
 
+/** A unit that is not active, and what it is instead. */
+export interface UnreadyUnit {
+    readonly name: string;
+    readonly state: string;
+}
+
+/** The units of the machine that are not active, which a service is once its probe succeeded. */
+export async function unitsThatAreNot(system: System, machine: Pick<CloudMachine, "units">): Promise<UnreadyUnit[]> {
+    const names = machine.units.map(({ name }) => name);
+    const shown = await system.run("systemctl", ["show", "--property=Id,ActiveState", ...names]);
+    const states = shown
+        .trim()
+        .split("\n\n")
+        .map(
+            (block) =>
+                Object.fromEntries(block.split("\n").map((line) => line.split("=", 2))) as Record<string, string>,
+        );
+    return states
+        .filter(({ ActiveState }) => ActiveState !== "active")
+        .map(({ Id = "", ActiveState = "" }) => ({ name: Id, state: ActiveState }));
+}
+
 /**
- * Waits until every unit of the machine is active, which a service is once its probe succeeded.
+ * Waits until every unit of the machine is active.
  *
  * @throws Error naming those that are not, when that takes longer than `seconds`.
  */
@@ -43,24 +65,12 @@ export async function waitForUnits(
     machine: Pick<CloudMachine, "units">,
     seconds: number,
 ): Promise<void> {
-    const names = machine.units.map(({ name }) => name);
     await waitFor(
         "the start of the services",
         async () => {
-            const shown = await system.run("systemctl", ["show", "--property=Id,ActiveState", ...names]);
-            const states = shown
-                .trim()
-                .split("\n\n")
-                .map(
-                    (block) =>
-                        Object.fromEntries(block.split("\n").map((line) => line.split("=", 2))) as {
-                            Id?: string;
-                            ActiveState?: string;
-                        },
-                );
-            const missing = states.filter(({ ActiveState }) => ActiveState !== "active");
+            const missing = await unitsThatAreNot(system, machine);
             if (missing.length === 0) return true;
-            throw new Error(missing.map(({ Id, ActiveState }) => `${Id} is ${ActiveState}`).join(", "));
+            throw new Error(missing.map(({ name, state }) => `${name} is ${state}`).join(", "));
         },
         seconds * SECOND,
         LOOK_EVERY * 5,

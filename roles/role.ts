@@ -76,6 +76,8 @@ export interface Service {
      * on a real machine it cannot.
      */
     readonly usesCloud?: boolean;
+    /** Whether it sends and hears frames of the network (sockets of the family AF_PACKET). Default false. */
+    readonly sendsFrames?: boolean;
     /** Capabilities of Linux (`capabilities(7)`) that it needs on a real machine. Default none, even for root. */
     readonly capabilities?: readonly string[];
 }
@@ -86,6 +88,8 @@ export interface Binary {
     readonly name: string;
     readonly source:
         | { readonly kind: "tool"; readonly tool: string; readonly version: string }
+        /** A program that the machine's distribution brings. Only on a real machine. */
+        | { readonly kind: "package"; readonly package: string }
         /** One of this project's programs as a single file. */
         | { readonly kind: "bundle"; readonly file: string; readonly sha256: string }
         /** One of this project's programs that needs the whole project, from its sources; the sum changes with them. */
@@ -119,11 +123,11 @@ export interface Role {
 
 /**
  * What a machine only learns about itself when it boots. `id` is the cloud's id of the instance, such as
- * `i-0123456789abcdef0`; `address` its private IPv4 address.
+ * `i-0123456789abcdef0`; `address` its private IPv4 address; `interface` the name of the network interface that it has.
  */
-export type InstanceFact = "id" | "address";
+export type InstanceFact = "id" | "address" | "interface";
 
-const INSTANCE = /@@instance:(id|address)@@/g;
+const INSTANCE = /@@instance:(id|address|interface)@@/g;
 
 /**
  * Stands for something that is not known before the machine boots, as for the instances of an AutoScaling group. May
@@ -164,6 +168,11 @@ export function secretRef(name: string): string {
 /** The names of the secrets that a text refers to, without repetition, in order of appearance. */
 export function secretRefs(text: string): string[] {
     return [...new Set([...text.matchAll(SECRET)].map((match) => match[1] as string))];
+}
+
+/** Names of the secrets that a machine of this role reads, sorted. */
+export function secretsOf(role: Pick<Role, "files">): string[] {
+    return [...new Set(role.files.flatMap(({ content }) => secretRefs(content)))].sort();
 }
 
 /**

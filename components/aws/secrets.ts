@@ -1,6 +1,5 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { type Role, secretRefs } from "../../roles/role";
 
 /** The parameters that hold the deployment's secrets, by the secret's name. */
 export type SecretParameters = Readonly<Record<string, aws.ssm.Parameter>>;
@@ -8,11 +7,6 @@ export type SecretParameters = Readonly<Record<string, aws.ssm.Parameter>>;
 /** What the names of a stack's parameters begin with; without a slash at the end. */
 export function secretPrefix(): string {
     return `/${pulumi.getProject()}/${pulumi.getStack()}`;
-}
-
-/** Names of the secrets that a machine of this role reads, sorted. */
-export function secretsOf(role: Role): string[] {
-    return [...new Set(role.files.flatMap(({ content }) => secretRefs(content)))].sort();
 }
 
 /**

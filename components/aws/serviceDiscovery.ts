@@ -2,6 +2,7 @@ import type * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { consulPorts } from "../../roles/consul";
 import { cloudLayout } from "../../roles/render/cloudInit";
+import { secretsOf } from "../../roles/role";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
 import { consulApiAt, consulCluster, discoveryRole } from "../roles";
@@ -9,7 +10,7 @@ import type { ServiceDiscovery, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } 
 import { type FixedMachine, fixedMachine } from "./fixedMachine";
 import { machineIdentity } from "./iam";
 import { autoJoinTag } from "./naming";
-import { type SecretParameters, secretParameters, secretsOf } from "./secrets";
+import { type SecretParameters, secretParameters } from "./secrets";
 import { roleSecurityGroup } from "./securityGroups";
 import type { AwsTarget } from "./target";
 

@@ -1,16 +1,9 @@
-import { existsSync, readFileSync } from "node:fs";
-import { resolve } from "node:path";
 import type * as aws from "@pulumi/aws";
-import * as pulumi from "@pulumi/pulumi";
-import {
-    type ArtifactManifest,
-    type ArtifactSource,
-    renderCloudInit,
-    type SecretSource,
-} from "../../roles/render/cloudInit";
+import { renderCloudInit, type SecretSource } from "../../roles/render/cloudInit";
 import type { Layout, Role } from "../../roles/role";
+import { artifactSource } from "../artifacts";
 import { bundle } from "../bundles";
-import type { AwsConfig, GatewayConfig, ImageConfig } from "../config";
+import type { AwsConfig, GatewayConfig } from "../config";
 import { ProjectProvider } from "../dynamic/provider";
 import { AwsEdge } from "./edge";
 import { type MachineImage, machineImage } from "./image";
@@ -72,18 +65,6 @@ export function awsTarget(name: string, config: GatewayConfig): AwsTarget {
         userData: (role, layout) =>
             renderCloudInit({ role, layout, artifacts, secrets, identity: "ec2", boot: bundle("boot") }).userData,
     };
-}
-
-function artifactSource({ prebaked, artifacts, manifest }: ImageConfig): ArtifactSource {
-    if (prebaked || artifacts === undefined) return { kind: "prebaked" };
-    const path = resolve(manifest);
-    if (!existsSync(path)) {
-        throw new pulumi.RunError(
-            `gateway:image.manifest: there is no ${manifest}; "npm run artifacts -- --out ${manifest.replace(/\/?[^/]*$/, "") || "."}" ` +
-                `makes it, with what belongs at ${artifacts}`,
-        );
-    }
-    return { kind: "url", base: artifacts, manifest: JSON.parse(readFileSync(path, "utf8")) as ArtifactManifest };
 }
 
 /** Ports of the outside that every machine may call: AWS's API and artifacts, and the distribution's packages. */

@@ -2,6 +2,7 @@
 
 import { instanceTypeProblem } from "./aws";
 import type { Path } from "./jsonSchema";
+import { LOOP_SECRETS } from "./openstack";
 import { keyName, looksSecret, NAMESPACE, type Problem } from "./problems";
 import type { ParsedConfig } from "./schema";
 
@@ -13,8 +14,8 @@ const NOT_IMPLEMENTED: {
     /** By target. */
     readonly stacks: Readonly<Record<string, readonly string[]>>;
 } = {
-    targets: ["openstack"],
-    stacks: { aws: ["fabio", "serf-haproxy"], openstack: ["fabio", "serf-haproxy"] },
+    targets: [],
+    stacks: { aws: ["fabio", "serf-haproxy"] },
 };
 
 /** Ports of a machine that are taken: Serf's, Consul's, the health endpoint's and the balancer's status page's. */
@@ -161,6 +162,7 @@ export function contradictions(config: ParsedConfig): Finding[] {
         );
     }
     if (targets.includes("aws")) found.push(...awsContradictions(config));
+    if (targets.includes("openstack")) found.push(...openstackContradictions(config));
     if (!onlyLocal && !config.image.prebaked && config.image.artifacts === undefined) {
         note(
             [["image", "artifacts"], ["image", "prebaked"], ["targets"]],
@@ -281,6 +283,60 @@ function awsContradictions({ aws, pool, service, loadBalancer, image }: ParsedCo
     }
 }
 
+/** What contradicts itself on target openstack. */
+function openstackContradictions({ openstack, service, replacement, secrets }: ParsedConfig): Finding[] {
+    const found: Finding[] = [];
+    const note = (paths: readonly [Path, ...Path[]], message: string, remedy = "") =>
+        found.push({ paths, problem: { key: keyName(paths[0]), message, remedy } });
+    const missing = (key: string, why: string, allowed: string, example: string, ...because: Path[]) =>
+        note(
+            [["openstack", key], ["targets"], ...because],
+            `not set${why}; allowed: ${allowed}`,
+            `pulumi config set --path '${NAMESPACE}:openstack.${key}' ${example}`,
+        );
+    const { cloud, network, externalNetwork, floatingIp, flavor, imageId, loop } = openstack;
+    if (cloud === undefined) missing("cloud", "", "the name of a cloud in clouds.yaml", "openstack");
+    if (flavor === undefined) missing("flavor", "", "the name of a flavor", "m1.small");
+    if (imageId === undefined) {
+        missing("imageId", "", "the id of an image, a UUID", '"$(openstack image show NAME -f value -c id)"');
+    }
+    if (externalNetwork === undefined && (network.kind === "own" || floatingIp)) {
+        const why = network.kind === "own" ? "the network is the deployment's own" : "openstack.floatingIp is true";
+        missing(
+            "externalNetwork",
+            `, but ${why}`,
+            "the name of an external network",
+            "public",
+            ["openstack", "network"],
+            ["openstack", "floatingIp"],
+        );
+    }
+    if (service.install.kind === "image") {
+        note(
+            [["service", "install", "kind"], ["targets"]],
+            "got image, which target openstack cannot run in this version; allowed: sample, archive or prebaked",
+        );
+    }
+    if (replacement.enabled) {
+        const because: Path[] = [["replacement", "enabled"], ["targets"]];
+        if (loop === undefined) {
+            note(
+                [["openstack", "loop"], ...because],
+                "not set, but the replacement loop runs on the machines; allowed: a map with the keys authUrl, credentialId and stateBackend, or replacement.enabled: false",
+            );
+        }
+        for (const name of LOOP_SECRETS) {
+            if (secrets[name] !== undefined) continue;
+            note(
+                [["secrets", name], ...because],
+                "not set, but the replacement loop runs on the machines; allowed: a text, set with --secret",
+                `pulumi config set --secret --path '${NAMESPACE}:secrets.${name}'`,
+            );
+        }
+    }
+    return found;
+}
+
 /** The balancer's slots for a pool, where the user has not chosen: room for old and new at once, and for some growth. */
 export const slotsFor = (poolSize: number): number => Math.max(16, 2 * poolSize);
 
@@ -341,6 +397,24 @@ export function advice(config: ParsedConfig): string[] {
             );
         }
         if (emulator) warn(["aws", "emulator"], "set: nothing is made at AWS");
+    }
+    if (targets.includes("openstack")) {
+        const { clientCidrs, floatingIp, frontend } = config.openstack;
+        if (clientCidrs.length === 0) {
+            warn(["openstack", "clientCidrs"], "empty: nobody outside the deployment may call the gateway");
+        }
+        if (clientCidrs.includes("0.0.0.0/0")) {
+            warn(
+                ["openstack", "clientCidrs"],
+                `0.0.0.0/0 lets ${floatingIp ? "the whole internet" : "every neighbouring network"} call the gateway`,
+            );
+        }
+        if (frontend.kind === "keepalived" && loadBalancer.balancers > 2) {
+            warn(
+                ["loadBalancer", "balancers"],
+                `${loadBalancer.balancers} balancers share one address, which one of them has at a time; the others only stand by`,
+            );
+        }
     }
     return warnings;
 }

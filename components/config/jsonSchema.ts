@@ -123,7 +123,7 @@ export function allowedText(node: Node): string {
 }
 
 /** The most names that a message lists. */
-const MAX_KEYS = 10;
+const MAX_KEYS = 12;
 
 /** The keys of a map, in words. */
 export const keysText = (keys: readonly string[]): string =>

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { awsSchema } from "./aws";
 import { healthCheckSchema } from "./healthCheck";
 import { imageSchema } from "./image";
+import { openstackSchema, secretsSchema } from "./openstack";
 import { replacementSchema } from "./replacement";
 
 /** Where a deployment may run. */
@@ -154,6 +155,7 @@ export const configSchema = z.strictObject({
     replacement: replacementSchema.prefault({}).describe("the loop that replaces dead gateways"),
     image: imageSchema.prefault({}).describe("where the machines of a cloud have their programs from"),
     aws: awsSchema.prefault({}).describe("what only target aws needs"),
+    openstack: openstackSchema.prefault({}).describe("what only target openstack needs"),
     local: z
         .strictObject({
             network: z
@@ -166,6 +168,11 @@ export const configSchema = z.strictObject({
         })
         .prefault({})
         .describe("what only target local needs"),
+    secrets: secretsSchema
+        .prefault({})
+        .describe(
+            "what the replacement loop on machines of a cloud must keep to itself; the only key to set with --secret",
+        ),
     consulObjects: z
         .boolean()
         .default(true)

@@ -1,11 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
 import { localPolicy, resolvePolicy } from "../../replacement/policy";
 import { processLayout, renderProcess } from "../../roles/render/process";
+import type { Gate } from "../../supervisor/gates";
 import type { GatewayPoolArgs, GatewayPoolOutputs } from "../gatewayPool";
 import { machineName } from "../machineNames";
 import { gatewayRole } from "../roles";
 import type { LocalTarget } from "../target";
-import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
 import { localReplacer } from "./replacer";
 

@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { ProcessMachine } from "../../roles/render/process";
+import type { Gate } from "../../supervisor/gates";
 import { moduleProvider } from "../dynamic/moduleProvider";
-import type { Gate } from "./gates";
 
 /** Type token of {@link LocalInstance}, as it stands in URNs. */
 export const instanceType = "pulumi-nodejs:dynamic/gateway:Instance";

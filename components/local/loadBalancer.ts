@@ -1,11 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
 import { balancerStatusUrl } from "../../roles/loadBalancer/balancer";
 import { processLayout, renderProcess } from "../../roles/render/process";
+import type { Gate } from "../../supervisor/gates";
 import type { LoadBalancerArgs, LoadBalancerOutputs } from "../loadBalancer";
 import { machineName } from "../machineNames";
 import { balancerRole } from "../roles";
 import type { LocalTarget } from "../target";
-import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
 
 /** Balancers as machines of this computer. */

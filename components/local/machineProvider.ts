@@ -8,6 +8,7 @@ import { fingerprint, type ProcessMachine } from "../../roles/render/process";
 import type { Binary } from "../../roles/role";
 import { type ToolName, toolPath } from "../../scripts/tools";
 import { writeAtomically } from "../../supervisor/files";
+import { type Gate, waitForQuorum, waitForRotation, waitForServing } from "../../supervisor/gates";
 import {
     createMachine,
     type MachineHome,
@@ -20,7 +21,6 @@ import {
 import { type MachineRecord, readLiveRecord } from "../../supervisor/record";
 import { bundle } from "../bundles";
 import { archiveDirectory, fetchArchive } from "./archives";
-import { type Gate, waitForQuorum, waitForRotation, waitForServing } from "./gates";
 import { type GatewayHome, gatewayHome } from "./home";
 
 /** The inputs of a {@link LocalInstance} as its provider gets them. */
@@ -61,6 +61,8 @@ function resolveBinary(home: GatewayHome, { name, source }: Binary): string {
             return existing(join(home.bundles, source.file), name);
         case "archive":
             return existing(archiveDirectory(source), name);
+        case "package":
+            throw new Error(`${name} is for real machines only`);
         case "project":
             return source.file === "." ? home.project : launcher(home, name, join(home.project, source.file));
     }

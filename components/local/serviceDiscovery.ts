@@ -2,12 +2,12 @@ import * as pulumi from "@pulumi/pulumi";
 import { consulPorts } from "../../roles/consul";
 import { processLayout, renderProcess } from "../../roles/render/process";
 import { versions } from "../../scripts/tools/manifest";
+import type { Gate } from "../../supervisor/gates";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
 import { consulApiAt, consulCluster, discoveryRole } from "../roles";
 import type { SerfDiscoveryOutputs, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import type { LocalTarget } from "../target";
-import type { Gate } from "./gates";
 import { LocalInstance } from "./instance";
 
 /** Serf needs no machine of its own: members join the balancers, whose addresses do not change. */

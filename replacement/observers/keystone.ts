@@ -10,7 +10,9 @@ export interface KeystoneOptions {
     /** Id of the application credential. */
     readonly credentialId: string;
     /** File with its secret. It is read for each login, so that it may be rotated. */
-    readonly secretFile: string;
+    readonly secretFile?: string;
+    /** The secret itself, in the place of a file. */
+    readonly secret?: string;
     /** Region; none: the first of the catalog. */
     readonly region?: string | undefined;
     /** Which of a service's addresses is used. Default: public. */
@@ -126,8 +128,8 @@ export class CloudSession {
     }
 
     private async authenticate(): Promise<Token> {
-        const { authUrl, credentialId, secretFile } = this.options;
-        const secret = readFileSync(secretFile, "utf8").trim();
+        const { authUrl, credentialId, secretFile = "" } = this.options;
+        const secret = this.options.secret ?? readFileSync(secretFile, "utf8").trim();
         const identity = {
             methods: ["application_credential"],
             application_credential: { id: credentialId, secret },

@@ -26,6 +26,8 @@ export interface BundledProgram {
 export interface HaproxyBalancerArgs {
     /** The port that clients call. */
     readonly port: number;
+    /** The address at which clients call it. Default the machine's own; `0.0.0.0` where it may have others. */
+    readonly listen?: string;
     readonly healthCheck: HealthCheck;
     /** Largest number of gateways; at least 16 are made. */
     readonly slots: number;
@@ -107,7 +109,7 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
             "option redispatch 1",
         ],
         [`frontend ${FRONTEND}`]: [
-            `bind ${endpoint(layout.address, args.port)}`,
+            `bind ${endpoint(args.listen ?? layout.address, args.port)}`,
             // Only what failed. Changes of servers are on the standard error anyway.
             "log global",
             "option tcplog",

@@ -11,6 +11,8 @@ export const fabioService = "fabio";
 export interface FabioArgs {
     /** The port that clients call. */
     readonly port: number;
+    /** The address at which clients call it. Default the machine's own; `0.0.0.0` where it may have others. */
+    readonly listen?: string;
     /** How long connections may go on once the balancer has stopped to take new ones, seconds. */
     readonly drainSeconds: number;
     /** Version of the tool `fabio`. */
@@ -33,7 +35,7 @@ export function fabioTag(port: number): string {
  */
 function properties(args: FabioArgs, layout: Layout): string {
     const settings: Readonly<Record<string, string>> = {
-        "proxy.addr": `${endpoint(layout.address, args.port)};proto=tcp`,
+        "proxy.addr": `${endpoint(args.listen ?? layout.address, args.port)};proto=tcp`,
         // There is none that counts connections.
         "proxy.strategy": "rr",
         "proxy.dialtimeout": "500ms",

@@ -57,6 +57,12 @@ export type SecretSource =
           readonly prefix: string;
           /** URL of the API, if not the usual one. */
           readonly endpoint?: string;
+      }
+    /** The engine leaves them at OpenStack's API, encrypted for this machine; see `roles/delivery.ts`. */
+    | {
+          readonly kind: "delivered";
+          /** URL of the metadata service down to its version, if not the usual one. */
+          readonly endpoint?: string;
       };
 
 /**
@@ -76,7 +82,7 @@ export type CloudBinary =
           readonly urls: readonly string[];
       }
     /** A program of the distribution's: installed when it is not there. */
-    | { readonly kind: "package"; readonly name: string; readonly package: string; readonly lowest: string };
+    | { readonly kind: "package"; readonly name: string; readonly package: string; readonly lowest?: string };
 
 /** What a machine is to be. Files, units and `name` may hold references to secrets and to facts about the instance. */
 export interface CloudMachine {
@@ -249,6 +255,8 @@ function cloudBinary({ name, source }: Binary, artifacts: ArtifactSource): Cloud
             // HAProxy is linked to the distribution's libraries, and mended by its security updates.
             if (source.tool === "haproxy") return { kind: "package", name, package: "haproxy", lowest: source.version };
             return file(source.tool);
+        case "package":
+            return { kind: "package", name, package: source.package };
         case "archive": {
             const sha256 = source.sha256.toLowerCase();
             const mirror = artifacts.kind === "url" ? [`${trimmed(artifacts.base)}/${sha256}/${name}.tar.gz`] : [];

@@ -89,6 +89,8 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
             ),
             "LimitNOFILE=65536",
             ...SANDBOX,
+            // Adds to the families above.
+            ...(service.sendsFrames ? ["RestrictAddressFamilies=AF_PACKET"] : []),
             `ReadWritePaths=${layout.lib} ${layout.run}`,
             ...capabilities(service, role),
             // Of those, what changes the system's clock, modules and so on is left out again.

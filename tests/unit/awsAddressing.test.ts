@@ -1,6 +1,7 @@
 import * as assert from "node:assert/strict";
 import fc from "fast-check";
-import { host, ownSubnets, parseNetwork, place, RESERVED, subnet } from "../../components/aws/addressing";
+import { host, ownSubnets, place, RESERVED, subnet } from "../../components/aws/addressing";
+import { parseNetwork } from "../../components/cidr";
 
 describe("addresses at AWS", () => {
     it("reads networks, and clears what is behind the prefix", () => {

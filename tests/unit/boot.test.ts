@@ -7,6 +7,7 @@ import {
     mkdtempSync,
     readdirSync,
     readFileSync,
+    readlinkSync,
     rmSync,
     statSync,
     writeFileSync,
@@ -19,7 +20,7 @@ import * as tar from "tar";
 import { applyMachine, type Sources } from "../../machine/apply";
 import { bake } from "../../machine/bake";
 import { ensureBinary } from "../../machine/binaries";
-import { mainAddress, readIdentity } from "../../machine/identity";
+import { interfaceOf, mainAddress, readIdentity } from "../../machine/identity";
 import { MetadataService } from "../../machine/metadata";
 import { parseProbe, waitForUnits } from "../../machine/ready";
 import { readSecrets } from "../../machine/secrets";
@@ -122,7 +123,7 @@ describe("the boot program", () => {
         units: [{ name: "gw-gateway.service", content: `ExecStart=/x --host=${instanceRef("address")}\n` }],
     });
     const sources: Sources = {
-        identity: async () => ({ id: "i-0", address: "10.0.0.9" }),
+        identity: async () => ({ id: "i-0", address: "10.0.0.9", interface: "ens3" }),
         // A secret that looks like a reference stays as it is.
         secrets: async (_, names) => Object.fromEntries(names.map((name) => [name, `$& ${instanceRef("id")} ${name}`])),
     };
@@ -259,16 +260,18 @@ describe("the boot program", () => {
         });
     });
 
-    it("bakes an image: every artifact, checked, and HAProxy", async () => {
+    it("bakes an image: every artifact, checked, HAProxy and keepalived", async () => {
         const folder = join(root, "artifacts");
         const sha256 = sum("the consul binary");
         put(`/artifacts/${sha256}/consul`, "the consul binary");
         const artifacts = [{ name: "consul", version: "1", sha256, size: 17 }];
         put("/artifacts/artifacts.json", JSON.stringify({ artifacts }));
         put("/usr/sbin/haproxy", "", 0o755);
+        put("/usr/sbin/keepalived", "", 0o755);
         const { system } = fakeSystem(root);
         await bake(system, folder);
         assert.equal(read("/opt/gateway/bin/consul"), "the consul binary");
+        assert.equal(readlinkSync(join(root, "opt/gateway/bin/keepalived")), "/usr/sbin/keepalived");
         assert.ok(!existsSync(join(root, "etc/gateway")));
     });
 
@@ -302,7 +305,8 @@ describe("the machine's identity", () => {
     it("is what EC2 says", async () => {
         const facts = { "instance-id": "i-0123456789abcdef0\n", "local-ipv4": "10.0.0.9" };
         const found = await readIdentity(system, "ec2", metadata(facts));
-        assert.deepEqual(found, { id: "i-0123456789abcdef0", address: "10.0.0.9" });
+        // None of the interfaces here has that address.
+        assert.deepEqual(found, { id: "i-0123456789abcdef0", address: "10.0.0.9", interface: "" });
     });
 
     it("is never anything that would change the meaning of a file", async () => {
@@ -317,6 +321,8 @@ describe("the machine's identity", () => {
         assert.equal(mainAddress(interfaces, "host0"), "198.18.0.5");
         assert.equal(mainAddress(interfaces, undefined), "172.17.0.1");
         assert.equal(mainAddress({ lo: interfaces.lo }, "lo"), undefined);
+        assert.equal(interfaceOf("198.18.0.5", interfaces), "host0");
+        assert.equal(interfaceOf("198.18.0.6", interfaces), undefined);
     });
 });
 
@@ -354,12 +360,13 @@ describe("the machine's secrets", () => {
         server.closeAllConnections();
         await new Promise((done) => server.close(done));
     });
+    const { system: elsewhere } = fakeSystem("/nonexistent");
     const source = () => ({ kind: "ssm", region: "us-east-1", prefix: "/gateway/dev", endpoint }) as const;
 
     it("are read decrypted, ten at a time", async () => {
         const names = Array.from({ length: 13 }, (_, index) => `secret${index}`);
         for (const name of names) parameters.set(`/gateway/dev/${name}`, `value of ${name}`);
-        const secrets = await readSecrets(source(), names);
+        const secrets = await readSecrets(source(), names, elsewhere, "/etc/gateway");
         assert.deepEqual(secrets, Object.fromEntries(names.map((name) => [name, `value of ${name}`])));
         assert.deepEqual(
             calls.map(({ Names, WithDecryption }) => [Names.length, WithDecryption]),
@@ -372,7 +379,9 @@ describe("the machine's secrets", () => {
 
     it("that are missing are named, and no other is told", async () => {
         parameters.set("/gateway/dev/known", "hidden");
-        const error = await readSecrets(source(), ["known", "absent"]).catch((reason: Error) => reason);
+        const error = await readSecrets(source(), ["known", "absent"], elsewhere, "/etc/gateway").catch(
+            (reason: Error) => reason,
+        );
         assert.ok(error instanceof Error);
         assert.match(error.message, /\/gateway\/dev lacks absent$/);
         assert.ok(!error.message.includes("hidden"));

@@ -40,6 +40,15 @@ const DEFAULTS: GatewayConfig = {
         onDemandBase: 0,
         volumeGib: 10,
     },
+    openstack: {
+        network: { kind: "own", cidr: "10.30.0.0/24", dnsServers: [] },
+        floatingIp: true,
+        clientCidrs: [],
+        frontend: { kind: "keepalived", virtualRouterId: 51 },
+        serverGroupPolicy: "soft-anti-affinity",
+        apiPorts: [443, 5000, 8774, 8776, 8778, 9292, 9696, 9876],
+    },
+    secrets: {},
     localNetwork: "127.90.0.0/24",
     consulObjects: true,
 };
@@ -68,6 +77,35 @@ const AWS = {
     kmsKeyArn: "arn:aws:kms:eu-west-1:123456789012:key/0b0e5c1e-0000-4000-8000-000000000000",
     keyName: "on call",
     emulator: { api: "http://127.0.0.1:5000", machines: "http://198.18.0.1:5000" },
+} as const;
+
+/** Everything that can be said about target openstack. */
+const OPENSTACK = {
+    cloud: "lab",
+    region: "RegionOne",
+    network: {
+        kind: "given",
+        networkId: "00000000-0000-4000-8000-000000000001",
+        subnetId: "00000000-0000-4000-8000-000000000002",
+        firstHost: 20,
+    },
+    externalNetwork: "public",
+    floatingIp: false,
+    clientCidrs: ["203.0.113.0/24"],
+    frontend: { kind: "octavia", provider: "amphora" },
+    imageId: "00000000-0000-4000-8000-000000000003",
+    flavor: "m3.small",
+    fixedFlavor: "m3.tiny",
+    bootVolume: { sizeGib: 10, type: "ssd" },
+    serverGroupPolicy: "anti-affinity",
+    availabilityZone: "nova",
+    keyPair: "on call",
+    apiPorts: [443],
+    loop: {
+        authUrl: "https://cloud.example.org:5000/v3",
+        credentialId: "0123456789abcdef0123456789abcdef",
+        stateBackend: "s3://state?region=us-east-1",
+    },
 } as const;
 
 /** The error that some settings give. */
@@ -111,6 +149,7 @@ describe("the configuration", () => {
             replacement: { enabled: false, softSeconds: 2.5, dryRun: true },
             image: { prebaked: true },
             aws: AWS,
+            openstack: OPENSTACK,
             local: { network: "127.1.2.0/24" },
             consulObjects: false,
         });
@@ -144,6 +183,8 @@ describe("the configuration", () => {
             replacementPolicy: { softSeconds: 2.5, dryRun: true },
             image: { prebaked: true, manifest: "artifacts/artifacts.json" },
             aws: AWS,
+            openstack: OPENSTACK,
+            secrets: {},
             localNetwork: "127.1.2.0/24",
             consulObjects: false,
         });
@@ -197,7 +238,6 @@ describe("the configuration", () => {
         assert.deepEqual(
             problems({ targets: ["aws", "openstack", "gcp"], loadBalancer: { stack: "fabio", slots: 0 } }),
             [
-                "gateway:targets: target openstack is not implemented in this version; allowed: local and aws",
                 'gateway:targets[2]: got "gcp"; allowed: local, aws or openstack',
                 "gateway:loadBalancer.slots: got 0; allowed: a whole number from 1 to 1000",
             ],
@@ -265,7 +305,7 @@ describe("the configuration", () => {
                 "gateway:loadbalancer: no such key; did you mean gateway:loadBalancer?",
                 "gateway:pol: no such key; did you mean gateway:pool?",
                 "gateway:size: no such key; did you mean gateway:pool.size?",
-                "gateway:zebra: no such key; allowed: the keys targets, pool, service, discovery, loadBalancer, replacement, image, aws, local and consulObjects",
+                "gateway:zebra: no such key; allowed: the keys targets, pool, service, discovery, loadBalancer, replacement, image, aws, openstack, local, secrets and consulObjects",
             ],
         );
     });

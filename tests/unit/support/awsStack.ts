@@ -1,10 +1,10 @@
 /** The stack aws-dev for tests: as it is committed, with artifacts that need no download. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { parse } from "yaml";
-import { bundle, programs } from "../../../components/bundles";
-import type { ArtifactManifest, CloudMachine } from "../../../roles/render/cloudInit";
+import type { CloudMachine } from "../../../roles/render/cloudInit";
+import { testManifest } from "./artifacts";
 
 const project = join(__dirname, "../../..");
 
@@ -18,15 +18,7 @@ export const awsDevStack = (parse(readFileSync(join(project, "Pulumi.aws-dev.yam
  * @param changes whole keys; maps are merged with what is committed, one level deep.
  */
 export function awsDevConfig(changes: Record<string, Record<string, unknown> | string> = {}): Record<string, unknown> {
-    const manifest = join(process.env.GATEWAY_HOME as string, "artifacts.json");
-    const tool = (name: string) => ({ name, version: "1", sha256: "c".repeat(64), size: 1 });
-    const bundles = (Object.keys(programs) as (keyof typeof programs)[])
-        .filter((name) => name !== "supervisor")
-        .map((name) => ({ ...tool(`${name}.cjs`), sha256: bundle(name).sha256 }));
-    const content: ArtifactManifest = {
-        artifacts: [tool("node"), tool("consul"), tool("consul-template"), ...bundles],
-    };
-    writeFileSync(manifest, JSON.stringify(content));
+    const manifest = testManifest();
     const merged = { ...awsDevStack, "gateway:image": { ...awsDevStack["gateway:image"], manifest } } as Record<
         string,
         unknown

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { awsAnswer, awsOutputs } from "./awsMocks";
+import { openstackAnswer, openstackOutputs } from "./openstackMocks";
 
 /** A resource as the engine would be told of it. */
 export interface Registration {
@@ -22,6 +23,8 @@ export interface Registration {
     readonly additionalSecretOutputs: readonly string[];
     readonly deleteBeforeReplace: boolean;
     readonly ignoreChanges: readonly string[];
+    /** What, when it changes, replaces the resource; undefined: nothing. */
+    readonly replacementTrigger: unknown;
     /** Name of the provider resource that it was given, if it was. */
     readonly provider: string | undefined;
 }
@@ -38,6 +41,8 @@ export interface Run<T> {
 export interface RunOptions {
     /** Configuration by whole key; maps and lists are given as values. */
     readonly config?: Readonly<Record<string, unknown>>;
+    /** Whole keys of the configuration whose values are secret. Default none. */
+    readonly secretKeys?: readonly string[];
     /**
      * Whether it is a preview, and of what: `new` of a deployment that does not exist, so that no resource has an id or
      * outputs yet; `unchanged` of one that exists, so that all have. Default: no preview.
@@ -90,6 +95,7 @@ interface RegisterRequest {
     getAdditionalsecretoutputsList(): string[];
     getDeletebeforereplace(): boolean;
     getIgnorechangesList(): string[];
+    getReplacementTrigger(): { toJavaScript(): unknown } | undefined;
     getProvider(): string;
 }
 
@@ -128,6 +134,7 @@ function record(request: RegisterRequest): Registration {
         additionalSecretOutputs: request.getAdditionalsecretoutputsList(),
         deleteBeforeReplace: request.getDeletebeforereplace(),
         ignoreChanges: request.getIgnorechangesList(),
+        replacementTrigger: unwrap(request.getReplacementTrigger()?.toJavaScript()).value,
         provider: request.getProvider() === "" ? undefined : request.getProvider().split("::").slice(-2)[0],
     };
 }
@@ -136,6 +143,7 @@ function outputsOf({ type, name, inputs }: pulumi.runtime.MockResourceArgs): Rec
     const { __provider, ...given } = inputs as Record<string, unknown>;
     if (type === "consul:index/aclToken:AclToken") return { ...given, accessorId: "accessor of the operators' token" };
     if (type.startsWith("aws:")) return awsOutputs(type, name, given);
+    if (type.startsWith("openstack:")) return openstackOutputs(type, given);
     if (type !== credentialsType) return given;
     return {
         ...given,
@@ -154,7 +162,7 @@ function outputsOf({ type, name, inputs }: pulumi.runtime.MockResourceArgs): Rec
  */
 export async function run<T>(
     program: () => T | Promise<T>,
-    { config = {}, preview, seen }: RunOptions = {},
+    { config = {}, secretKeys = [], preview, seen }: RunOptions = {},
 ): Promise<Run<pulumi.Unwrap<T>>> {
     const resources: Registration[] = [];
     seen?.(resources);
@@ -162,7 +170,11 @@ export async function run<T>(
         {
             newResource: (args) =>
                 preview === "new" ? { id: undefined, state: {} } : { id: `${args.name}-id`, state: outputsOf(args) },
-            call: ({ token, inputs }) => ({ ...inputs, ...awsAnswer(token, inputs) }),
+            call: ({ token, inputs }) => ({
+                ...inputs,
+                ...awsAnswer(token, inputs),
+                ...openstackAnswer(token, inputs),
+            }),
         },
         "gateway",
         "test",
@@ -175,6 +187,7 @@ export async function run<T>(
                 typeof value === "string" ? value : JSON.stringify(value),
             ]),
         ),
+        [...secretKeys],
     );
     const monitor = pulumi.runtime.getMonitor() as unknown as { registerResource: Register };
     const register = monitor.registerResource.bind(monitor);

@@ -1,6 +1,6 @@
-import type { BalancerState } from "../../replacement/observation";
-import { statesAt } from "../../replacement/observers/balancer";
-import { waitFor } from "../../supervisor/wait";
+import type { BalancerState } from "../replacement/observation";
+import { statesAt } from "../replacement/observers/balancer";
+import { waitFor } from "./wait";
 
 /**
  * What has to hold before a machine counts as deployed, and so before the next one is touched. Data, because it

@@ -1,0 +1,29 @@
+/** Which address each machine has: fixed, so that a replaced one is where the others look for it. Pure. */
+import { formatAddress, parseNetwork } from "../cidr";
+
+/** What has an address of its own. */
+export type Occupant = "vip" | "discovery" | "balancer" | "replacer" | "gateway";
+
+/** Where each kind's addresses begin, counted from the first of ours. Gateways are last, because there may be many. */
+const OFFSETS: Readonly<Record<Occupant, number>> = { vip: 0, discovery: 1, balancer: 11, replacer: 21, gateway: 40 };
+
+/**
+ * The `index`th address of a kind.
+ *
+ * @param cidr the subnet.
+ * @param firstHost the first address that may be used, counted from the subnet's beginning.
+ * @throws RangeError when the subnet has no such address.
+ */
+export function addressOf(cidr: string, firstHost: number, kind: Occupant, index = 0): string {
+    const { base, prefix } = parseNetwork(cidr);
+    const host = firstHost + OFFSETS[kind] + index;
+    // The last address of a network is its broadcast address.
+    if (host >= 2 ** (32 - prefix) - 1) throw new RangeError(`${cidr} has no address ${host} for a machine`);
+    return formatAddress(base + host);
+}
+
+/** The addresses that Neutron may give to its own ports: all between the router's, which is the first, and ours. */
+export function neutronsOwn(cidr: string, firstHost: number): { start: string; end: string } {
+    const { base } = parseNetwork(cidr);
+    return { start: formatAddress(base + 2), end: formatAddress(base + firstHost - 1) };
+}
