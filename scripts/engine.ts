@@ -42,7 +42,7 @@ export function engineEnvironment(stackName: string, config: ConfigSource = {}):
         PULUMI_SKIP_UPDATE_CHECK: "true",
         PATH: [...new Set([join(pulumiRoot(), "bin"), ...(process.env.PATH ?? "").split(delimiter)])].join(delimiter),
     };
-    if (!process.env.PULUMI_CONFIG_PASSPHRASE && !process.env.PULUMI_CONFIG_PASSPHRASE_FILE) {
+    if (usesOwnPassphrase()) {
         if (!existsSync(home.passphrase)) {
             writeAtomically(home.passphrase, randomBytes(32).toString("base64url"), 0o600);
         }
@@ -51,14 +51,20 @@ export function engineEnvironment(stackName: string, config: ConfigSource = {}):
     return own;
 }
 
+/** Whether the stack's secrets are encrypted with this checkout's passphrase, and not with one of the user's. */
+function usesOwnPassphrase(): boolean {
+    const { PULUMI_CONFIG_PASSPHRASE: given, PULUMI_CONFIG_PASSPHRASE_FILE: file } = process.env;
+    return !given && (!file || file === gatewayHome(PROJECT).passphrase);
+}
+
 /** Whether the plugin of `@pulumi/consul` is installed; without it the deployment does without its resources. */
 export function consulPluginAvailable(): boolean {
     return pluginAvailable("consul", pluginVersion("consul"));
 }
 
 /**
- * Writes the configuration that the engine works with: the committed `Pulumi.STACK.yaml`, and the salt that belongs to
- * this checkout's passphrase. So a deployment never changes the checkout.
+ * Writes the configuration that the engine works with, {@link effectiveConfig}, beside the checkout: so a deployment
+ * never changes it.
  *
  * @returns the path of that file.
  */
@@ -70,18 +76,43 @@ function syncStackConfig(stackName: string, { asDeployed = false, overrides = {}
             `there is no Pulumi.${stackName}.yaml; the stacks of this project are: ${known.join(", ")}`,
         );
     }
-    const SALT = "encryptionsalt";
     const effective = gatewayHome(PROJECT).stackConfig(stackName);
     if (asDeployed && existsSync(effective)) return effective;
-    const document = parseDocument(readFileSync(committed, "utf8"));
-    const earlier = existsSync(effective) ? parseDocument(readFileSync(effective, "utf8")).get(SALT) : undefined;
-    const salt = document.get(SALT) ?? earlier;
-    if (salt !== undefined) document.set(SALT, salt);
-    // Without its plugin the engine would fail the whole deployment for what no machine needs.
-    if (!consulPluginAvailable()) document.setIn(["config", "gateway:consulObjects"], false);
-    for (const [key, value] of Object.entries(overrides)) document.setIn(["config", key], value);
-    writeAtomically(effective, document.toString(), 0o600);
+    const text = effectiveConfig(readFileSync(committed, "utf8"), {
+        ...(existsSync(effective) ? { earlier: readFileSync(effective, "utf8") } : {}),
+        ownPassphrase: usesOwnPassphrase(),
+        // Without its plugin the engine would fail the whole deployment for what no machine needs.
+        overrides: { ...(consulPluginAvailable() ? {} : { "gateway:consulObjects": false }), ...overrides },
+    });
+    writeAtomically(effective, text, 0o600);
     return effective;
+}
+
+/**
+ * A stack's configuration with the salt that belongs to the passphrase. With a passphrase of the user's that is the
+ * committed one; with this checkout's own it is the one of the last deployment, and a committed one, which `pulumi` by
+ * hand may have written, is of another.
+ */
+export function effectiveConfig(
+    committed: string,
+    {
+        earlier = "",
+        ownPassphrase,
+        overrides = {},
+    }: {
+        /** The effective configuration of the last deployment. */
+        readonly earlier?: string;
+        readonly ownPassphrase: boolean;
+        readonly overrides?: Readonly<Record<string, unknown>>;
+    },
+): string {
+    const SALT = "encryptionsalt";
+    const document = parseDocument(committed);
+    const salt = (ownPassphrase ? undefined : document.get(SALT)) ?? parseDocument(earlier).get(SALT);
+    if (salt === undefined) document.delete(SALT);
+    else document.set(SALT, salt);
+    for (const [key, value] of Object.entries(overrides)) document.setIn(["config", key], value);
+    return document.toString();
 }
 
 /** The `loadBalancer.stack` that `Pulumi.STACK.yaml` names; undefined when it names none, or is no such file. */

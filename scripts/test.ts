@@ -29,16 +29,35 @@ interface Counts {
     skipped: number;
 }
 
+/** How long a suite may take before it counts as hung, minutes. */
+const DEADLINE_MINUTES = 30;
+
 function run(command: readonly string[]): Promise<{ code: number; output: string }> {
     return new Promise((done) => {
-        const child = spawn(command[0] as string, command.slice(1), { stdio: ["ignore", "pipe", "inherit"] });
+        // A group of its own, so that all of it can be ended.
+        const child = spawn(command[0] as string, command.slice(1), {
+            stdio: ["ignore", "pipe", "inherit"],
+            detached: true,
+        });
+        const end = (signal: NodeJS.Signals) => {
+            if (child.pid !== undefined) process.kill(-child.pid, signal);
+        };
+        const deadline = setTimeout(() => {
+            console.log(`\n== not done after ${DEADLINE_MINUTES} minutes: ended`);
+            end("SIGKILL");
+        }, DEADLINE_MINUTES * 60_000);
+        for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, end);
         let output = "";
         child.stdout.on("data", (chunk: Buffer) => {
             process.stdout.write(chunk);
             output += chunk.toString();
         });
         child.on("error", (error) => done({ code: 1, output: error.message }));
-        child.on("close", (code) => done({ code: code ?? 1, output }));
+        child.on("close", (code) => {
+            clearTimeout(deadline);
+            for (const signal of ["SIGINT", "SIGTERM"] as const) process.removeListener(signal, end);
+            done({ code: code ?? 1, output });
+        });
     });
 }
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { isChange, open, preview } from "../../scripts/deploy";
-import { engineEnvironment } from "../../scripts/engine";
+import { engineEnvironment, openStack } from "../../scripts/engine";
 import { toolPath } from "../../scripts/tools";
 import { findOnPath } from "../../scripts/tools/processes";
 import { stopMachine } from "../../supervisor/machine";
@@ -59,7 +59,7 @@ describe("the command line of Pulumi", function () {
     });
 
     it("deploys what npm start would find nothing to change in, nor it itself, and removes it", async () => {
-        await pulumi("stack", "init", "--secrets-provider=passphrase");
+        await openStack("local", { overrides });
         await pulumi("up", "--yes", "--skip-preview");
         assert.deepEqual(machineNames(machines), ["consul-0", "gw-0", "gw-1", "lb-0", "replacer"]);
         assert.equal(isChange(await preview(await open("local", options), options)), false);

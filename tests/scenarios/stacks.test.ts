@@ -151,8 +151,8 @@ describe("other stacks on this computer", function () {
 
     /** Load goes on while something is done; then what became of the calls. */
     const during = async (work: () => Promise<unknown>, load = deployment.load()) => {
-        await waitFor("calls", () => load.live.ok > 100, 10_000);
         try {
+            await waitFor("calls", () => load.live.ok > 100, 10_000);
             await work();
             const { ok } = load.live;
             await waitFor("more calls", () => load.live.ok > ok + 100, 10_000);

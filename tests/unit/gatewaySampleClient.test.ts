@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { connect, createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startLoad } from "../../bench/load";
+import { type LoadOptions, startLoad } from "../../bench/load";
 import {
     AllAddressesFailed,
     CallFailed,
@@ -24,6 +24,13 @@ describe("gateway sample: client", () => {
     afterEach(async () => {
         for (const each of opened.splice(0)) await each.close();
     });
+
+    /** Load that ends with the test, whatever becomes of it. */
+    function load(options: LoadOptions) {
+        const started = startLoad(options);
+        opened.push({ close: () => started.stop() });
+        return started;
+    }
 
     async function serve(options: ServerOptions = {}): Promise<RunningServer> {
         const server = await startServer({ port: 0, ...options });
@@ -313,13 +320,13 @@ describe("gateway sample: client", () => {
             it(`loses no call when one of two servers dies (${connection})`, async () => {
                 const [one, two] = [await serve(), await serve()];
                 const addresses = [one.address, two.address];
-                const load = startLoad({ addresses, connection, ratePerSecond: 300, raw: false });
-                const raw = startLoad({ addresses, connection, ratePerSecond: 300 });
-                while (load.live.ok < 100 || raw.live.ok < 100) await sleep(1);
+                const calls = load({ addresses, connection, ratePerSecond: 300, raw: false });
+                const raw = load({ addresses, connection, ratePerSecond: 300 });
+                while (calls.live.ok < 100 || raw.live.ok < 100) await sleep(1);
                 await one.close();
-                const then = load.live.ok;
-                while (load.live.ok < then + 200 && load.live.failed === 0) await sleep(1);
-                const report = await load.stop();
+                const then = calls.live.ok;
+                while (calls.live.ok < then + 200 && calls.live.failed === 0) await sleep(1);
+                const report = await calls.stop();
                 assert.deepEqual(report.failures, []);
                 assert.equal(report.ok, report.started);
                 assert(report.latencyMs !== undefined && report.latencyMs.p50 > 0);
@@ -334,14 +341,14 @@ describe("gateway sample: client", () => {
             const stuck = await blackHole();
             const before = performance.timeOrigin + performance.now();
             const failures: string[] = [];
-            const load = startLoad({
+            const calls = load({
                 addresses: [stuck.address],
                 ratePerSecond: 200,
                 deadlineMs: 150,
                 onFailure: (failure) => failures.push(failure.address),
             });
-            while (load.live.failed < 20) await sleep(1);
-            const report = await load.stop();
+            while (calls.live.failed < 20) await sleep(1);
+            const report = await calls.stop();
             assert.equal(report.failed, report.started);
             assert.equal(failures.length, report.failed);
             assert(report.started >= 40, "20 failures, and those of the 150 ms after them");
@@ -359,9 +366,9 @@ describe("gateway sample: client", () => {
             const drained = leaving.drain();
             const http = await listen((socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"));
             for (const address of [leaving.address, http.address]) {
-                const load = startLoad({ addresses: [address], ratePerSecond: 100, method: "ping" });
-                while (load.live.failed < 5) await sleep(1);
-                const report = await load.stop();
+                const calls = load({ addresses: [address], ratePerSecond: 100, method: "ping" });
+                while (calls.live.failed < 5) await sleep(1);
+                const report = await calls.stop();
                 assert.equal(report.ok, 0);
                 assert.match(report.failures[0]?.error ?? "", /BadReply/);
             }

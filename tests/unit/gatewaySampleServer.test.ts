@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startLoad } from "../../bench/load";
+import { type LoadOptions, startLoad } from "../../bench/load";
 import { createClient, parseAddress, type ServiceClient } from "../../gateway-sample/client";
 import { encodeCall } from "../../gateway-sample/client/call";
 import * as Admin from "../../gateway-sample/gen/Admin";
@@ -16,6 +16,13 @@ describe("gateway sample: server", () => {
     afterEach(async () => {
         for (const each of opened.splice(0)) await each.close();
     });
+
+    /** Load that ends with the test, whatever becomes of it. */
+    function load(options: LoadOptions) {
+        const started = startLoad(options);
+        opened.push({ close: () => started.stop() });
+        return started;
+    }
 
     async function serve(options: ServerOptions = {}): Promise<RunningServer> {
         const server = await startServer({ port: 0, drain: { seconds: 4, quietSeconds: 0.1 }, ...options });
@@ -324,7 +331,7 @@ describe("gateway sample: server", () => {
             const servers = [await serve({ drain: { quietSeconds: 1 } }), await serve()];
             const balancer = await startBalancer(servers, opened);
             const loads = (["perCall", "kept"] as const).map((connection) =>
-                startLoad({ addresses: [balancer], connection, ratePerSecond: 200 }),
+                load({ addresses: [balancer], connection, ratePerSecond: 200 }),
             );
             await sleep(300);
             const drained = await servers[0]?.drain();
