@@ -55,7 +55,7 @@ async function deploy() {
         }),
     );
     // The replacement loop on a machine of a cloud has to make of it the very same resources.
-    const isRepeated = config.replacementEnabled && config.targets.includes("openstack");
+    const isRepeated = config.replacementEnabled && config.targets.join() === "openstack";
     return isRepeated ? { ...deployed, [givenOutput]: given() } : deployed;
 }
 

@@ -98,8 +98,8 @@ function build(entryPoint: string, options: BuildOptions): string {
 const built = new Map<ProgramName, Bundle>();
 let known: ((name: ProgramName) => Bundle | undefined) | undefined;
 
-/** From now on bundles are only looked up, not built: on a machine there are no sources. */
-export function useBundles(lookUp: (name: ProgramName) => Bundle | undefined): void {
+/** From now on bundles are only looked up, not built: on a machine there are no sources. Undefined: they are built again. */
+export function useBundles(lookUp: ((name: ProgramName) => Bundle | undefined) | undefined): void {
     known = lookUp;
 }
 

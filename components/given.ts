@@ -40,11 +40,13 @@ let read: ArtifactManifest | undefined;
 /**
  * Has the program take what a deployment was given, instead of what it finds on this computer. To be called at the
  * beginning of the program's run, whose configuration it replaces.
+ *
+ * @param given undefined: from now on again what it finds.
  */
-export function takeGiven(given: Given): void {
+export function takeGiven(given: Given | undefined): void {
     taken = given;
-    runtime.setAllConfig(given.config, given.secretKeys);
-    useBundles((name) => given.bundles[name]);
+    if (given) runtime.setAllConfig(given.config, given.secretKeys);
+    useBundles(given && ((name) => given.bundles[name]));
 }
 
 /** The SDK's own test for secret settings, which it keeps out of its declarations. */

@@ -61,13 +61,21 @@ export function openstackTarget(name: string, config: GatewayConfig): OpenstackT
         network: new OpenstackNetwork(`${name}-network`, settings, portsOf(artifacts), provider),
         balancerStack: config.loadBalancerStack,
         otherPlugins: config.consulObjects ? { consul: consul.version } : {},
-        replacement: config.replacementEnabled ? resolvePolicy(defaultPolicy, config.replacementPolicy) : undefined,
-        loopSecrets: config.replacementEnabled ? config.secrets : {},
+        replacement: hasLoop(config) ? resolvePolicy(defaultPolicy, config.replacementPolicy) : undefined,
+        loopSecrets: hasLoop(config) ? config.secrets : {},
         flavor: { gateway: flavor, fixed: settings.fixedFlavor ?? flavor },
         imageId,
         userData: (role, layout) =>
             renderCloudInit({ role, layout, artifacts, secrets: { kind: "delivered" }, boot: bundle("boot") }).userData,
     };
+}
+
+/**
+ * Whether the replacement loop runs on the machines. It runs the whole program: of one that deploys to other clouds too it
+ * would need all their rights, on machines of this one.
+ */
+function hasLoop({ replacementEnabled, targets }: GatewayConfig): boolean {
+    return replacementEnabled && targets.length === 1;
 }
 
 function portsOf(artifacts: ArtifactSource): number[] {
