@@ -50,23 +50,43 @@ export const POLICY = {
     observerTimeoutSeconds: 4,
 } as const;
 
+/** What an environment is made of. */
+interface Parts {
+    readonly lab: Lab;
+    readonly controlPlane: ControlPlane;
+    readonly admin: Api;
+    readonly operator: Api;
+    readonly fleet: Fleet;
+    readonly imageId: string;
+    readonly store: ObjectStore;
+    readonly agent: MetadataAgent;
+    readonly artifacts: Listening;
+    /** A folder of its own, outside the checkout. */
+    readonly home: string;
+}
+
 /** The environment of the tests. */
 export class Environment {
+    /** Keys of the configuration whose values are other than usual, from now on. */
+    changes: Readonly<Record<string, unknown>> = {};
+
     private constructor(
-        readonly lab: Lab,
-        readonly controlPlane: ControlPlane,
-        readonly admin: Api,
-        readonly operator: Api,
-        readonly fleet: Fleet,
+        private readonly parts: Parts,
+        private readonly ownCredential: Credential,
         /** What the loop logs in by. */
         readonly loopCredential: Credential,
-        private readonly imageId: string,
-        private readonly store: ObjectStore,
-        private readonly agent: MetadataAgent,
-        private readonly artifacts: Listening,
-        private readonly home: string,
         private readonly say: (line: string) => void,
     ) {}
+
+    /** Logged in as the cloud's administrator. */
+    get admin(): Api {
+        return this.parts.admin;
+    }
+
+    /** Logged in as the operator of the project that is deployed to. */
+    get operator(): Api {
+        return this.parts.operator;
+    }
 
     /**
      * Sets everything up; nothing is deployed yet.
@@ -84,7 +104,6 @@ export class Environment {
         const imageId = await makeFixtures(admin);
         const own = await makeCredential(operator, "operator");
         const loop = await makeCredential(operator, "loop");
-        writeCloudsYaml(join(home, "clouds.yaml"), CLOUD, authUrl, own);
         writeFileSync(join(home, "passphrase"), "a passphrase of the test's", { mode: 0o600 });
         const log = join(home, "log", "object-store.log");
         const store = await ObjectStore.start(lab.address, PORTS.objectStore, "gateway-state", log);
@@ -94,45 +113,44 @@ export class Environment {
         const fleet = new Fleet(lab, novaCloud(admin, agent.know), { say, gracePeriod: GRACE, atOnce: 4 });
         fleet.start();
         return new Environment(
-            ...([
-                lab,
-                controlPlane,
-                admin,
-                operator,
-                fleet,
-                loop,
-                imageId,
-                store,
-                agent,
-                artifacts,
-                home,
-                say,
-            ] as const),
+            { lab, controlPlane, admin, operator, fleet, imageId, store, agent, artifacts, home },
+            own,
+            loop,
+            say,
         );
     }
 
     /**
      * Runs the engine as the operator does.
      *
-     * @param changes keys whose values are other than usual.
+     * @param changes keys whose values are other than usual, this time.
+     * @param credential who is logged in; by default the operator.
      */
-    engine(action: EngineTask["action"], changes: Readonly<Record<string, unknown>> = {}): Promise<EngineResult> {
+    engine(
+        action: EngineTask["action"],
+        changes: Readonly<Record<string, unknown>> = {},
+        credential: Credential = this.ownCredential,
+    ): Promise<EngineResult> {
         const overrides = {
-            "gateway:image": { artifacts: this.artifacts.url, manifest: join(artifactsFolder(), "artifacts.json") },
+            "gateway:image": {
+                artifacts: this.parts.artifacts.url,
+                manifest: join(artifactsFolder(), "artifacts.json"),
+            },
             "gateway:openstack": {
                 cloud: CLOUD,
-                imageId: this.imageId,
+                imageId: this.parts.imageId,
                 flavor: fixtureNames.flavor,
                 network: { kind: "own", cidr: NETWORK },
                 externalNetwork: fixtureNames.externalNetwork,
                 clientCidrs: ["198.18.0.0/15"],
                 loop: {
-                    authUrl: this.controlPlane.authUrl,
+                    authUrl: this.parts.controlPlane.authUrl,
                     credentialId: this.loopCredential.id,
-                    stateBackend: this.store.backend,
+                    stateBackend: this.parts.store.backend,
                 },
             },
             "gateway:replacement": POLICY,
+            ...this.changes,
             ...changes,
         };
         const secrets = {
@@ -141,13 +159,15 @@ export class Environment {
             replacerStateAccess: stateKeys.access,
             replacerStateSecret: stateKeys.secret,
         };
+        const clouds = join(this.parts.home, "clouds.yaml");
+        writeCloudsYaml(clouds, CLOUD, this.parts.controlPlane.authUrl, credential);
         const environment = {
-            GATEWAY_HOME: this.home,
-            PULUMI_BACKEND_URL: this.store.backend,
-            PULUMI_CONFIG_PASSPHRASE_FILE: join(this.home, "passphrase"),
+            GATEWAY_HOME: this.parts.home,
+            PULUMI_BACKEND_URL: this.parts.store.backend,
+            PULUMI_CONFIG_PASSPHRASE_FILE: join(this.parts.home, "passphrase"),
             AWS_ACCESS_KEY_ID: stateKeys.access,
             AWS_SECRET_ACCESS_KEY: stateKeys.secret,
-            OS_CLIENT_CONFIG_FILE: join(this.home, "clouds.yaml"),
+            OS_CLIENT_CONFIG_FILE: clouds,
         };
         return runEngine({ action, stack: STACK, overrides, secrets }, environment, this.say);
     }
@@ -173,19 +193,55 @@ export class Environment {
     /** The machine of a role. @throws Error when there is none. */
     async host(role: string): Promise<Host> {
         const { id } = await this.server(role);
-        const host = this.fleet.hostOf(id);
+        const host = this.parts.fleet.hostOf(id);
         if (!host) throw new Error(`no machine was booted for ${role}`);
         return host;
     }
 
+    /** Lets the project have so many servers and no more. */
+    async setServerQuota(instances: number): Promise<void> {
+        const path = `/os-quota-sets/${this.operator.projectId}`;
+        await this.admin.ask("compute", "PUT", path, { quota_set: { instances, force: true } });
+    }
+
+    /** Ports of the deployment's machines that belong to no server. */
+    async loosePorts(): Promise<string[]> {
+        const { ports } = await this.operator.ask<{ ports: { name: string; device_id: string }[] }>(
+            "network",
+            "GET",
+            "/ports",
+        );
+        // The clients' shared address has a port that is no server's.
+        return ports.filter(({ name, device_id }) => !device_id && !name.endsWith("-vip")).map(({ name }) => name);
+    }
+
+    /** All that the operator's project has of what a deployment makes; empty when there is nothing. */
+    async leftovers(): Promise<string[]> {
+        const kinds = ["ports", "networks", "subnets", "routers", "floatingips", "security-groups"] as const;
+        const found: string[] = [];
+        for (const kind of kinds) {
+            const path = `/${kind}?project_id=${this.operator.projectId}`;
+            const answer = await this.operator.ask<Record<string, { name: string }[]>>("network", "GET", path);
+            const all = answer[kind.replace("-", "_")] ?? [];
+            // Neutron itself makes each project a group of this name.
+            found.push(...all.filter(({ name }) => name !== "default").map(({ name }) => `${kind}: ${name}`));
+        }
+        const { server_groups: groups } = await this.operator.ask<{ server_groups: { name: string }[] }>(
+            "compute",
+            "GET",
+            "/os-server-groups",
+        );
+        return [...found, ...groups.map(({ name }) => `server group: ${name}`)];
+    }
+
     /** Takes everything down. */
     async close(): Promise<void> {
-        await this.fleet.stop();
-        await this.agent.stop();
-        await this.artifacts.close();
-        await this.store.stop();
-        await this.controlPlane.close();
-        await this.lab.close();
-        rmSync(this.home, { recursive: true, force: true });
+        await this.parts.fleet.stop();
+        await this.parts.agent.stop();
+        await this.parts.artifacts.close();
+        await this.parts.store.stop();
+        await this.parts.controlPlane.close();
+        await this.parts.lab.close();
+        rmSync(this.parts.home, { recursive: true, force: true });
     }
 }
