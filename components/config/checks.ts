@@ -1,22 +1,10 @@
-/** What the schema of a single key cannot see: keys that contradict each other, what is not built yet, and advice. */
+/** What the schema of a single key cannot see: keys that contradict each other, and advice. */
 
 import { instanceTypeProblem } from "./aws";
 import type { Path } from "./jsonSchema";
 import { LOOP_SECRETS } from "./openstack";
 import { keyName, looksSecret, NAMESPACE, type Problem } from "./problems";
 import type { ParsedConfig } from "./schema";
-
-/**
- * Values that are recognised but not implemented in this version. To land one, delete it here: nothing else refuses it.
- */
-const NOT_IMPLEMENTED: {
-    readonly targets: readonly string[];
-    /** By target. */
-    readonly stacks: Readonly<Record<string, readonly string[]>>;
-} = {
-    targets: [],
-    stacks: {},
-};
 
 /** Ports of a machine that are taken: Serf's, Consul's, the health endpoint's and the balancer's status page's. */
 export const RESERVED_PORTS: Readonly<Record<number, string>> = {
@@ -52,17 +40,8 @@ export function contradictions(config: ParsedConfig): Finding[] {
     const onlyLocal = targets.every((target) => target === "local");
 
     for (const target of new Set(targets)) {
-        if (NOT_IMPLEMENTED.targets.includes(target)) {
-            noteAnyway(["targets"], `target ${target} is not implemented in this version; allowed: local and aws`);
-        }
         const times = targets.filter((other) => other === target).length;
         if (times > 1) noteAnyway(["targets"], `got ${target} ${times} times; allowed: each target once`);
-        if (NOT_IMPLEMENTED.stacks[target]?.includes(loadBalancer.stack)) {
-            note(
-                [["loadBalancer", "stack"], ["targets"]],
-                `stack ${loadBalancer.stack} is not implemented on target ${target} in this version; allowed: consul-template-haproxy`,
-            );
-        }
     }
 
     const { install, argv, healthCheck } = service;
