@@ -121,7 +121,7 @@ export function gatewayRole(
     },
     layout: Layout,
 ): Role {
-    const { registry, service } = args;
+    const { registry, service, balancers } = args;
     return mergeRoles(
         "gateway",
         membership(args, layout),
@@ -134,7 +134,10 @@ export function gatewayRole(
                 environment: service.environment,
                 stopTimeoutSeconds: service.stopTimeoutSeconds,
                 drainBundle: bundle("drain"),
-                registry: registry.kind === "serf" ? { kind: "serf" } : { kind: "consul", token: "gatewayAgentToken" },
+                registry:
+                    registry.kind === "serf"
+                        ? { kind: "serf" }
+                        : { kind: "consul", token: "gatewayAgentToken", goesAtOnce: withoutChecks(balancers) },
             },
             layout,
         ),
@@ -157,12 +160,16 @@ function membership({ registry, service, balancers }: Parameters<typeof gatewayR
                 token: "gatewayAgentToken",
                 // Always there, so that the stack can be changed to Fabio before the gateways are.
                 tags: [fabioTag(balancers.port)],
-                // Fabio has no checks of its own.
-                ...(balancers.stack === "fabio" ? { failuresBeforeCritical: 0 } : {}),
+                ...(withoutChecks(balancers) ? { failuresBeforeCritical: 0 } : {}),
             },
         },
         layout,
     );
+}
+
+/** Whether all that the balancers know of a gateway is what Consul tells them. */
+function withoutChecks({ stack }: { readonly stack: LoadBalancerStack }): boolean {
+    return stack === "fabio";
 }
 
 /** What an agent has to know to join the servers at some places. */

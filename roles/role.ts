@@ -64,11 +64,17 @@ export interface Service {
     readonly ready?: Probe;
     /** Commands run, in order, before the service is told to stop. A failure is logged and does not stop the stop. */
     readonly beforeStop?: readonly (readonly string[])[];
+    /**
+     * Commands run, in order, each time the process has ended, however that came: told to stop, by itself, or killed. Only
+     * after them it is started again. A failure is logged, and changes nothing.
+     */
+    readonly afterStop?: readonly (readonly string[])[];
     /** Seconds between SIGTERM and SIGKILL. Default 10. */
     readonly stopTimeoutSeconds?: number;
     /**
      * Names of services that are told to read their configuration again (SIGHUP) each time this one is ready: for what
-     * its `beforeStop` undid there. Only on a real machine, where people restart services by hand.
+     * its `beforeStop` and `afterStop` undid there. On this computer only when it had ended by itself, because nobody
+     * restarts single services by hand.
      */
     readonly reloads?: readonly string[];
     /**

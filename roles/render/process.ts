@@ -27,6 +27,8 @@ export interface ProcessService {
     readonly after: readonly string[];
     readonly ready?: Probe;
     readonly beforeStop: readonly (readonly string[])[];
+    readonly afterStop?: readonly (readonly string[])[];
+    readonly reloads?: readonly string[];
     readonly stopTimeoutSeconds: number;
 }
 
@@ -77,6 +79,8 @@ function withDefaults(service: Service): ProcessService {
         after: service.after ?? [],
         ...(service.ready ? { ready: service.ready } : {}),
         beforeStop: service.beforeStop ?? [],
+        ...(service.afterStop ? { afterStop: service.afterStop } : {}),
+        ...(service.reloads ? { reloads: service.reloads } : {}),
         stopTimeoutSeconds: service.stopTimeoutSeconds ?? 10,
     };
 }

@@ -77,10 +77,11 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
                 (name) => `ExecStartPost=+-/bin/systemctl kill --signal=HUP --kill-who=main ${unitName(name)}`,
             ),
             ...(service.beforeStop ?? []).map((argv) => `ExecStop=-${command(ifRunning(argv))}`),
+            ...(service.afterStop ?? []).map((argv) => `ExecStopPost=-${command(argv)}`),
             // systemd 252 cannot lengthen the pause (RestartSteps= came with 254).
             ...(oneshot ? ["Restart=on-failure", "RestartSec=2s"] : ["Restart=always", "RestartSec=1s"]),
             `TimeoutStartSec=${oneshot ? ONESHOT_SECONDS : READY_SECONDS + 30}s`,
-            // For each command before the stop, and for the stop itself.
+            // For each command before and after the stop, and for the stop itself.
             `TimeoutStopSec=${service.stopTimeoutSeconds ?? 10}s`,
             `User=${service.user}`,
             `WorkingDirectory=${layout.lib}`,

@@ -230,6 +230,10 @@ describe("renderUnit", () => {
         assert.ok(lines({}).includes("CapabilityBoundingSet="));
     });
 
+    it("runs what comes after a stop however the service ended, and does not mind its failure", () => {
+        assert.ok(lines({ afterStop: [["/bin/x", "$a"]] }).includes('ExecStopPost=-/bin/x "$$a"'));
+    });
+
     it("runs a oneshot until it succeeded, and keeps it so", () => {
         const unit = lines({ type: "oneshot" });
         for (const line of ["Type=oneshot", "RemainAfterExit=yes", "Restart=on-failure"])
