@@ -404,6 +404,20 @@ describe("other stacks on this computer", function () {
             assert.equal((await fetch(`${page}/api/manual/`, { method: "PUT", body: "{}" })).status, 403);
         });
 
+        it("deregisters a gateway as its process dies, and registers it when that is back", async () => {
+            const { api, serviceId, token } = JSON.parse(
+                readFileSync(join(deployment.directory("gw-1"), "etc/drain.json"), "utf8"),
+            ) as ConsulRegistration;
+            const answers = async () => {
+                const url = `${api}/v1/agent/health/service/id/${serviceId}`;
+                return (await fetch(url, { headers: { "X-Consul-Token": token } })).status;
+            };
+            assert.equal(await answers(), 200);
+            deployment.kill("gw-1", "gateway");
+            await waitFor("its deregistration", async () => (await answers()) === 404, 10_000, 5);
+            await deployment.inRotation("fabio", 0, 1);
+        });
+
         it("no longer sends calls to a gateway whose machine was killed, and does when it is back", async () => {
             let left = 0;
             let back = 0;
