@@ -14,7 +14,8 @@ interface Suite {
 const QUICK: readonly Suite[] = [
     { name: "types", command: ["npx", "--no-install", "tsc", "-p", "."], mocha: false },
     { name: "lint", command: ["npx", "--no-install", "biome", "check", "."], mocha: false },
-    { name: "unit and simulation", command: ["npm", "run", "--silent", "test:unit"], mocha: true },
+    { name: "unit", command: ["npm", "run", "--silent", "test:unit"], mocha: true },
+    { name: "simulation", command: ["npm", "run", "--silent", "test:simulation"], mocha: true },
     { name: "local", command: ["npm", "run", "--silent", "test:local"], mocha: true },
 ];
 /** What takes longer than one waits for: only when named. */
