@@ -14,7 +14,7 @@ const NOT_IMPLEMENTED: {
     readonly stacks: Readonly<Record<string, readonly string[]>>;
 } = {
     targets: ["openstack"],
-    stacks: { aws: ["fabio", "serf-haproxy"], openstack: ["fabio", "serf-haproxy"] },
+    stacks: { openstack: ["fabio", "serf-haproxy"] },
 };
 
 /** Ports of a machine that are taken: Serf's, Consul's, the health endpoint's and the balancer's status page's. */
@@ -151,8 +151,8 @@ export function contradictions(config: ParsedConfig): Finding[] {
             `pulumi config set --path '${NAMESPACE}:replacement.softObservers' ${Math.min(2, observers)}`,
         );
     }
-    if (discovery.servers === 1 && !onlyLocal) {
-        note([["discovery", "servers"], ["targets"]], "got 1; allowed: 3 or 5, because not every target is local");
+    if (discovery.servers === 1 && withConsul && !onlyLocal) {
+        note([["discovery", "servers"], ["targets"], ["loadBalancer", "stack"]], "got 1; allowed: 3 or 5, because not every target is local");
     }
     if (loadBalancer.balancers === 1 && !onlyLocal) {
         note(
@@ -287,6 +287,7 @@ export const slotsFor = (poolSize: number): number => Math.max(16, 2 * poolSize)
 /** What is allowed, and worth a second thought. */
 export function advice(config: ParsedConfig): string[] {
     const { targets, pool, service, discovery, loadBalancer } = config;
+    const withConsul = loadBalancer.stack !== "serf-haproxy";
     const warnings: string[] = [];
     const warn = (path: Path, message: string) => warnings.push(`${keyName(path)}: ${message}`);
 
@@ -303,7 +304,7 @@ export function advice(config: ParsedConfig): string[] {
             "tcp passes a process that is stuck, because the kernel accepts connections for it; thrift sees it",
         );
     }
-    if (discovery.servers === 1 && loadBalancer.stack !== "serf-haproxy") {
+    if (discovery.servers === 1 && withConsul) {
         warn(["discovery", "servers"], "1 is a single point of failure: while it is gone, no change is seen");
     }
     if (loadBalancer.balancers === 1) {
@@ -334,7 +335,7 @@ export function advice(config: ParsedConfig): string[] {
         }
         const zones = network.kind === "own" ? network.zones?.length : network.subnetIds.length;
         const majority = Math.floor(discovery.servers / 2) + 1;
-        if (zones !== undefined && discovery.servers - Math.ceil(discovery.servers / zones) < majority) {
+        if (withConsul && zones !== undefined && discovery.servers - Math.ceil(discovery.servers / zones) < majority) {
             warn(
                 ["aws", "network"],
                 `${zones} zones for ${discovery.servers} Consul servers: without the zone that has most of them there is no majority`,

@@ -24,7 +24,7 @@ export function awsDevConfig(changes: Record<string, Record<string, unknown> | s
         .filter((name) => name !== "supervisor")
         .map((name) => ({ ...tool(`${name}.cjs`), sha256: bundle(name).sha256 }));
     const content: ArtifactManifest = {
-        artifacts: [tool("node"), tool("consul"), tool("consul-template"), ...bundles],
+        artifacts: [...["node", "consul", "consul-template", "fabio", "serf"].map(tool), ...bundles],
     };
     writeFileSync(manifest, JSON.stringify(content));
     const merged = { ...awsDevStack, "gateway:image": { ...awsDevStack["gateway:image"], manifest } } as Record<
