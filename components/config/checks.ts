@@ -5,17 +5,8 @@ import type { Path } from "./jsonSchema";
 import { keyName, looksSecret, NAMESPACE, type Problem } from "./problems";
 import type { ParsedConfig } from "./schema";
 
-/**
- * Values that are recognised but not implemented in this version. To land one, delete it here: nothing else refuses it.
- */
-const NOT_IMPLEMENTED: {
-    readonly targets: readonly string[];
-    /** By target. */
-    readonly stacks: Readonly<Record<string, readonly string[]>>;
-} = {
-    targets: ["openstack"],
-    stacks: { openstack: ["fabio", "serf-haproxy"] },
-};
+/** Targets that are recognised but not implemented in this version. To land one, delete it here: nothing else refuses it. */
+const NOT_IMPLEMENTED: readonly string[] = ["openstack"];
 
 /** Ports of a machine that are taken: Serf's, Consul's, the health endpoint's and the balancer's status page's. */
 export const RESERVED_PORTS: Readonly<Record<number, string>> = {
@@ -51,17 +42,11 @@ export function contradictions(config: ParsedConfig): Finding[] {
     const onlyLocal = targets.every((target) => target === "local");
 
     for (const target of new Set(targets)) {
-        if (NOT_IMPLEMENTED.targets.includes(target)) {
+        if (NOT_IMPLEMENTED.includes(target)) {
             noteAnyway(["targets"], `target ${target} is not implemented in this version; allowed: local and aws`);
         }
         const times = targets.filter((other) => other === target).length;
         if (times > 1) noteAnyway(["targets"], `got ${target} ${times} times; allowed: each target once`);
-        if (NOT_IMPLEMENTED.stacks[target]?.includes(loadBalancer.stack)) {
-            note(
-                [["loadBalancer", "stack"], ["targets"]],
-                `stack ${loadBalancer.stack} is not implemented on target ${target} in this version; allowed: consul-template-haproxy`,
-            );
-        }
     }
 
     const { install, argv, healthCheck } = service;
@@ -152,7 +137,10 @@ export function contradictions(config: ParsedConfig): Finding[] {
         );
     }
     if (discovery.servers === 1 && withConsul && !onlyLocal) {
-        note([["discovery", "servers"], ["targets"], ["loadBalancer", "stack"]], "got 1; allowed: 3 or 5, because not every target is local");
+        note(
+            [["discovery", "servers"], ["targets"], ["loadBalancer", "stack"]],
+            "got 1; allowed: 3 or 5, because not every target is local",
+        );
     }
     if (loadBalancer.balancers === 1 && !onlyLocal) {
         note(
