@@ -18,6 +18,21 @@ export type Registry =
     | { readonly kind: "consul"; readonly cluster: ConsulCluster }
     | { readonly kind: "serf"; readonly cluster: SerfCluster };
 
+/** Each kind of {@link Registry} from what its agents have to know. */
+export const registryBy = {
+    consul: (cluster: ConsulCluster): Registry => ({ kind: "consul", cluster }),
+    serf: (cluster: SerfCluster): Registry => ({ kind: "serf", cluster }),
+} as const;
+
+/**
+ * A registry of which only the kind is known: enough for what of a machine does not depend on more, such as its ports and
+ * the names of its secrets, and has to be known before addresses and certificates are.
+ */
+export function unknownRegistry(kind: Registry["kind"]): Registry {
+    if (kind === "serf") return registryBy.serf(serfCluster([]));
+    return registryBy.consul(consulCluster({ datacenter: "", join: [], servers: 3, caCertificate: "" }));
+}
+
 /** A Consul server. */
 export function discoveryRole(
     args: {
@@ -159,6 +174,11 @@ export function consulCluster(args: {
     readonly caCertificate: string;
 }): ConsulCluster {
     return { ...args, version: versions.consul };
+}
+
+/** What a Serf agent has to know to join the members at some addresses. */
+export function serfCluster(join: readonly string[]): SerfCluster {
+    return { join, version: versions.serf };
 }
 
 /** A Consul server's HTTPS API, `host:port`. */

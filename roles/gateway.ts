@@ -57,8 +57,8 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         ready: { kind: "tcp", host: layout.address, port: args.port },
         beforeStop: [[`${layout.bin}/node`, `${layout.bin}/drain.cjs`, drainPath]],
         stopTimeoutSeconds: args.stopTimeoutSeconds,
-        // Draining deregistered it; the agent registers again what its configuration says.
-        reloads: ["consul"],
+        // Draining deregistered it, or tagged it; the agent says again what its configuration says.
+        reloads: [args.registry.kind],
     };
     return {
         name: "gateway",

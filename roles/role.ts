@@ -121,6 +121,11 @@ export interface Role {
     readonly ports: readonly Port[];
     /** How others judge the machine's health. */
     readonly healthChecks: readonly { readonly name: string; readonly probe: Probe }[];
+    /**
+     * Settings of the kernel, `sysctl(8)`, by their names with dots. Only on a real machine: the machines of this computer
+     * share its kernel, whose settings are not theirs to change.
+     */
+    readonly sysctls?: Readonly<Record<string, number>>;
 }
 
 /**
@@ -190,11 +195,12 @@ export function resolveSecrets(text: string, secrets: Readonly<Record<string, st
     });
 }
 
-/** Puts the parts of several roles onto one machine. Later parts win where a binary or a port is named twice. */
+/** Puts the parts of several roles onto one machine. Later parts win where a binary, a port or a setting is named twice. */
 export function mergeRoles(name: string, ...parts: readonly Role[]): Role {
     const unique = <T>(key: (item: T) => string, items: readonly T[]) => [
         ...new Map(items.map((item) => [key(item), item])).values(),
     ];
+    const sysctls = Object.assign({}, ...parts.map((part) => part.sysctls)) as Record<string, number>;
     return {
         name,
         files: unique(
@@ -221,5 +227,6 @@ export function mergeRoles(name: string, ...parts: readonly Role[]): Role {
             (check) => check.name,
             parts.flatMap((part) => part.healthChecks),
         ),
+        ...(Object.keys(sysctls).length > 0 ? { sysctls } : {}),
     };
 }

@@ -3,11 +3,10 @@ import * as pulumi from "@pulumi/pulumi";
 import { consulPaths } from "../../roles/consul";
 import type { MachineGate } from "../../roles/delivery";
 import { cloudLayout } from "../../roles/render/cloudInit";
-import { versions } from "../../scripts/tools/manifest";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
-import { consulApiAt, consulCluster, discoveryRole } from "../roles";
-import type { SerfDiscoveryOutputs, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
+import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import { type OpenstackMachine, openstackMachine } from "./machine";
 import { roleSecurityGroup } from "./securityGroups";
 import { serverGroup } from "./serverGroup";
@@ -33,7 +32,7 @@ export function openstackSerfDiscovery(
     name: string,
     args: ServiceDiscoveryArgs<OpenstackTarget>,
     parent: pulumi.Resource,
-): SerfDiscoveryOutputs {
+): ServiceDiscoveryOutputs {
     const { network, projectProvider } = args.target;
     const { secrets } = new Credentials(
         `${name}-credentials`,
@@ -42,8 +41,9 @@ export function openstackSerfDiscovery(
     );
     const join = [...Array(args.balancers).keys()].map((index) => network.address("balancer", index));
     return {
-        serf: pulumi.all(join).apply((addresses) => ({ join: addresses, version: versions.serf })),
+        registry: pulumi.all(join).apply((addresses) => registryBy.serf(serfCluster(addresses))),
         secrets: allSecrets(args.target, secrets),
+        machines: [],
     };
 }
 
@@ -53,7 +53,7 @@ export function openstackSerfDiscovery(
  *
  * Agents find them by their addresses: Consul's auto-join for OpenStack cannot log in by an application credential.
  */
-export function openstackServiceDiscovery(
+export function openstackConsulDiscovery(
     name: string,
     args: ServiceDiscoveryArgs<OpenstackTarget>,
     parent: pulumi.Resource,
@@ -108,9 +108,12 @@ export function openstackServiceDiscovery(
         );
     }
     return {
-        cluster,
-        api: addresses.apply((known) => known.map(consulApiAt)),
-        ui: addresses.apply(([first = ""]) => `https://${consulApiAt(first)}/ui`),
+        registry: cluster.apply(registryBy.consul),
+        consul: {
+            cluster,
+            api: addresses.apply((known) => known.map(consulApiAt)),
+            ui: addresses.apply(([first = ""]) => `https://${consulApiAt(first)}/ui`),
+        },
         secrets,
         machines: machines.flatMap(({ server, ready }) => [server, ready]),
         openstack: { machines, securityGroup, serverGroup: group },

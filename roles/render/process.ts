@@ -36,7 +36,8 @@ export function processLayout(machine: string, address: string): Layout {
 }
 
 /**
- * Renders a role to supervised processes. Pure: the same role gives the same machine.
+ * Renders a role to supervised processes. Pure: the same role gives the same machine. Its `sysctls` are left out: the kernel
+ * is that of the caller's computer.
  *
  * @throws Error when services wait for each other or for one that does not exist, or a binary is missing: a mistake
  *         in the role, not of a user.

@@ -117,6 +117,22 @@ export function journalLimits(): string {
     });
 }
 
+/**
+ * Settings of the kernel, `sysctl.d(5)`, which systemd makes at each boot.
+ *
+ * @throws Error for a name or value that would say something else there: a mistake in the role.
+ */
+export function kernelSettings(sysctls: Readonly<Record<string, number>>): string {
+    return Object.entries(sysctls)
+        .map(([name, value]) => {
+            if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name) || !Number.isInteger(value)) {
+                throw new Error(`${name} = ${value} is no setting of the kernel`);
+            }
+            return `${name} = ${value}\n`;
+        })
+        .join("");
+}
+
 /** The folders that the services share, `tmpfiles.d(5)`. The sticky bit keeps a service from another's files. */
 export function sharedFolders(layout: Layout): string {
     return [layout.lib, layout.run].map((path) => `d ${path} 1770 root ${servicesGroup} -\n`).join("");
