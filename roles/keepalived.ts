@@ -104,7 +104,10 @@ export function keepalived(args: KeepalivedArgs, layout: Layout): Role {
                 ],
                 // Only root may give an interface an address, and send frames of its own to say so.
                 user: "root",
-                capabilities: ["CAP_NET_ADMIN", "CAP_NET_RAW"],
+                // The last for the check: keepalived gives up groups before it runs one, and takes a check that it could
+                // not run for one that has passed.
+                capabilities: ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SETGID"],
+                systemCalls: ["setgroups"],
                 sendsFrames: true,
             },
         ],

@@ -84,6 +84,8 @@ export interface Service {
     readonly usesCloud?: boolean;
     /** Whether it sends and hears frames of the network (sockets of the family AF_PACKET). Default false. */
     readonly sendsFrames?: boolean;
+    /** System calls that it needs on a real machine besides those of ordinary services. Default none. */
+    readonly systemCalls?: readonly string[];
     /** Capabilities of Linux (`capabilities(7)`) that it needs on a real machine. Default none, even for root. */
     readonly capabilities?: readonly string[];
 }

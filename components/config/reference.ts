@@ -16,7 +16,8 @@ pulumi config set --path 'gateway:targets[0]' local
 
 Before anything is deployed, all mistakes are reported at once: unknown keys with the nearest known one, values with what was
 given and what is allowed, and keys that contradict each other. Texts that can only mean a number, \`true\` or \`false\` are
-taken as such. Secrets (\`--secret\`) are refused, because the values end up in plain in files of the machines.
+taken as such. Secrets (\`--secret\`) are refused, because the values end up in plain in files of the machines; only those of
+\`gateway:secrets\` have to be set so.
 
 On each machine the ports 8300, 8301, 8302, 8500, 8501, 9191 and 9192 are taken.
 

@@ -97,7 +97,7 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
             // Of those, what changes the system's clock, modules and so on is left out again.
             "SystemCallFilter=@system-service",
             "SystemCallFilter=~@privileged @resources",
-            "SystemCallFilter=@chown setrlimit prlimit64 sched_setaffinity setpriority",
+            `SystemCallFilter=${["@chown setrlimit prlimit64 sched_setaffinity setpriority", ...(service.systemCalls ?? [])].join(" ")}`,
             ...(service.usesCloud ? [] : [`IPAddressDeny=${METADATA}`]),
         ],
         Install: ["WantedBy=multi-user.target"],

@@ -360,7 +360,7 @@ describe("the machine's secrets", () => {
         server.closeAllConnections();
         await new Promise((done) => server.close(done));
     });
-    const { system: elsewhere } = fakeSystem("/nonexistent");
+    const elsewhere: System = { root: "/nonexistent", run: async () => "", say: () => undefined };
     const source = () => ({ kind: "ssm", region: "us-east-1", prefix: "/gateway/dev", endpoint }) as const;
 
     it("are read decrypted, ten at a time", async () => {

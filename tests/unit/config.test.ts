@@ -234,7 +234,7 @@ describe("the configuration", () => {
         ]);
     });
 
-    it("says which targets there are, among everything else", () => {
+    it("says which target there is not, among everything else", () => {
         assert.deepEqual(
             problems({ targets: ["aws", "openstack", "gcp"], loadBalancer: { stack: "fabio", slots: 0 } }),
             [

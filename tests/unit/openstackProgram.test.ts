@@ -77,7 +77,7 @@ function changed(before: readonly Registration[], after: readonly Registration[]
 }
 
 describe("the whole program on OpenStack", function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     let restoreHome: () => void;
     before(() => {
         restoreHome = useTemporaryHome();
