@@ -8,7 +8,7 @@ import { type CommandOptions, command } from "./command";
 import { Disk } from "./disk";
 import { imagePath } from "./image";
 import type { Inhabitant, Lab } from "./lab";
-import { type Addressing, Wire } from "./wire";
+import { type Addressing, type Slowness, Wire } from "./wire";
 
 /** What a machine is made of. */
 export interface HostArgs extends Addressing {
@@ -288,6 +288,12 @@ export class Host implements Inhabitant {
     async reconnect(): Promise<void> {
         this.isCutOff = false;
         if (this.state === "running") await this.wire.join();
+    }
+
+    /** Makes its network slow or lossy; without arguments, as it was. */
+    async slow(slowness?: Slowness): Promise<void> {
+        if (slowness) await this.wire.slow(slowness);
+        else await this.wire.unslow();
     }
 
     /** Fills its disk. */

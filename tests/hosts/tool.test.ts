@@ -103,6 +103,43 @@ describe("machines booted from user data", function () {
         assert.equal(await speaksAt("198.18.1.2"), "second");
     });
 
+    it("are slow, or lose what they are sent, without losing their connections", async () => {
+        await serves(second.address);
+        // 4 MB, so that the kernel leaves segments and checksums to the hardware, if anywhere.
+        await second.exec([
+            "sh",
+            "-c",
+            "dd if=/dev/urandom of=/srv/blob bs=1M count=4; sha256sum </srv/blob >/srv/sum",
+        ]);
+        await second.exec(["systemd-run", "--unit=web", "python3", "-m", "http.server", "--directory=/srv", "8000"]);
+        await waitFor(
+            "the web server",
+            async () => (await connectTo(second.address, 8000, 1000)) === "connected",
+            10_000,
+        );
+        const blob = "curl -sS --max-time 60 http://198.18.1.2:8000/blob | sha256sum";
+        const sum = await second.exec(["cat", "/srv/sum"]);
+
+        await second.slow({ delayMs: 100 });
+        const pinged = await first.exec(["ping", "-c", "2", "-W", "10", "198.18.1.2"]);
+        // The least of them: a busy computer makes it longer, never shorter.
+        assert.ok(Number(/rtt min[^=]*= ([\d.]+)/.exec(pinged)?.[1]) >= 200, pinged);
+        assert.equal(await first.exec(["sh", "-c", blob], { timeoutMs: 90_000 }), sum);
+
+        await second.slow({ lossPercent: 20 });
+        const lossy = await first.exec(["sh", "-c", "ping -c 200 -i 0.01 -W 2 198.18.1.2 || true"]);
+        const received = Number(/(\d+) received/.exec(lossy)?.[1]);
+        assert.ok(received > 0 && received < 200, lossy);
+        assert.equal(await first.exec(["sh", "-c", blob], { timeoutMs: 90_000 }), sum);
+
+        await second.slow({ delayMs: 10 });
+        await second.cutOff();
+        assert.equal(await connectTo("198.18.1.2", 8000, 1500), "silence");
+        await second.reconnect();
+        await second.slow();
+        assert.equal(await first.exec(["sh", "-c", blob]), sum);
+    });
+
     it("accept connections when their service is stopped by a signal, and answer nothing", async () => {
         await second.signal("speaker", "SIGSTOP");
         assert.equal(await connectTo("198.18.1.2", 7, 1000), "connected");
