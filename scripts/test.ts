@@ -89,7 +89,7 @@ async function main(): Promise<void> {
             : { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
         // A runner that died before its report has failed, whatever it had counted.
         if (code !== 0 && counts.failed === 0) counts.failed = 1;
-        if (mocha && counts.passed + counts.failed === 0) counts.failed = 1;
+        if (mocha && counts.passed + counts.failed + counts.skipped === 0) counts.failed = 1;
         total.passed += counts.passed;
         total.failed += counts.failed;
         total.skipped += counts.skipped;
