@@ -18,6 +18,21 @@ export type Registry =
     | { readonly kind: "consul"; readonly cluster: ConsulCluster }
     | { readonly kind: "serf"; readonly cluster: SerfCluster };
 
+/** Each kind of {@link Registry} from what its agents have to know. */
+export const registryBy = {
+    consul: (cluster: ConsulCluster): Registry => ({ kind: "consul", cluster }),
+    serf: (cluster: SerfCluster): Registry => ({ kind: "serf", cluster }),
+} as const;
+
+/**
+ * The registry of a discovery of which only the kind is known: enough for what of a machine does not depend on more, such as its ports and
+ * the names of its secrets, and has to be known before addresses and certificates are.
+ */
+export function unknownRegistry({ hasConsul }: { readonly hasConsul: boolean }): Registry {
+    if (!hasConsul) return registryBy.serf(serfCluster([]));
+    return registryBy.consul(consulCluster({ datacenter: "", join: [], servers: 3, caCertificate: "" }));
+}
+
 /** A Consul server. */
 export function discoveryRole(
     args: {
@@ -106,7 +121,7 @@ export function gatewayRole(
     },
     layout: Layout,
 ): Role {
-    const { registry, service } = args;
+    const { registry, service, balancers } = args;
     return mergeRoles(
         "gateway",
         membership(args, layout),
@@ -119,7 +134,10 @@ export function gatewayRole(
                 environment: service.environment,
                 stopTimeoutSeconds: service.stopTimeoutSeconds,
                 drainBundle: bundle("drain"),
-                registry: registry.kind === "serf" ? { kind: "serf" } : { kind: "consul", token: "gatewayAgentToken" },
+                registry:
+                    registry.kind === "serf"
+                        ? { kind: "serf" }
+                        : { kind: "consul", token: "gatewayAgentToken", goesAtOnce: withoutChecks(balancers) },
             },
             layout,
         ),
@@ -142,12 +160,16 @@ function membership({ registry, service, balancers }: Parameters<typeof gatewayR
                 token: "gatewayAgentToken",
                 // Always there, so that the stack can be changed to Fabio before the gateways are.
                 tags: [fabioTag(balancers.port)],
-                // Fabio has no checks of its own.
-                ...(balancers.stack === "fabio" ? { failuresBeforeCritical: 0 } : {}),
+                ...(withoutChecks(balancers) ? { failuresBeforeCritical: 0 } : {}),
             },
         },
         layout,
     );
+}
+
+/** Whether all that the balancers know of a gateway is what Consul tells them. */
+function withoutChecks({ stack }: { readonly stack: LoadBalancerStack }): boolean {
+    return stack === "fabio";
 }
 
 /** What an agent has to know to join the servers at some places. */
@@ -159,6 +181,11 @@ export function consulCluster(args: {
     readonly caCertificate: string;
 }): ConsulCluster {
     return { ...args, version: versions.consul };
+}
+
+/** What a Serf agent has to know to join the members at some addresses. */
+export function serfCluster(join: readonly string[]): SerfCluster {
+    return { join, version: versions.serf };
 }
 
 /** A Consul server's HTTPS API, `host:port`. */

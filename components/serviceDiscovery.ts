@@ -1,13 +1,12 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { ConsulCluster } from "../roles/consul";
-import type { SerfCluster } from "../roles/serf";
-import { type AwsServiceDiscovery, awsServiceDiscovery } from "./aws/serviceDiscovery";
+import { type AwsServiceDiscovery, awsConsulDiscovery, awsSerfDiscovery } from "./aws/serviceDiscovery";
 import type { LoadBalancerStack } from "./config";
-import { localSerfDiscovery, localServiceDiscovery } from "./local/serviceDiscovery";
+import { localConsulDiscovery, localSerfDiscovery } from "./local/serviceDiscovery";
 import {
     type OpenstackServiceDiscovery,
+    openstackConsulDiscovery,
     openstackSerfDiscovery,
-    openstackServiceDiscovery,
 } from "./openstack/serviceDiscovery";
 import type { Registry } from "./roles";
 import type { Target } from "./target";
@@ -34,37 +33,37 @@ export interface ServiceDiscoveryArgs<T extends Target = Target> {
     readonly gatewayService: string;
 }
 
-/** What an implementation of {@link ServiceDiscovery} by Serf gives. */
-export interface SerfDiscoveryOutputs {
-    /** What an agent has to know to join. */
-    readonly serf: pulumi.Output<SerfCluster>;
-    /** The secrets that the roles refer to, by name. Secret. */
-    readonly secrets: pulumi.Output<Record<string, string>>;
-}
-
-/** What an implementation of {@link ServiceDiscovery} by Consul gives. */
-export interface ServiceDiscoveryOutputs {
+/** Consul's servers, for those who ask them. */
+export interface ConsulServers {
     /** What an agent has to know to join. */
     readonly cluster: pulumi.Output<ConsulCluster>;
     /** HTTPS API addresses of the servers, `host:port`. Certificates are signed by `cluster.caCertificate`. */
     readonly api: pulumi.Output<string[]>;
     /** URL of Consul's user interface. */
     readonly ui: pulumi.Output<string>;
+}
+
+/** What an implementation of {@link ServiceDiscovery} gives. */
+export interface ServiceDiscoveryOutputs {
+    /** What a machine has to know to find the others. */
+    readonly registry: pulumi.Output<Registry>;
+    /** Where the registry is Consul: its servers. */
+    readonly consul?: ConsulServers;
     /** The secrets that the roles refer to, by name. Secret. */
     readonly secrets: pulumi.Output<Record<string, string>>;
-    /** Escape hatch: the machines' own resources, and what waits for them. */
+    /** Escape hatch: the machines' own resources, and what waits for them; none with Serf. */
     readonly machines: readonly pulumi.CustomResource[];
-    /** Escape hatch on target `aws`: what is around the machines. */
+    /** Escape hatch on target `aws`: what belongs to it there. */
     readonly aws?: AwsServiceDiscovery;
     /** Escape hatch on target `openstack`: the machines with their ports, and what is around them. */
     readonly openstack?: OpenstackServiceDiscovery;
 }
 
 /** Consul servers, where gateways are registered, and where balancers and the replacement loop look; or Serf, without any. */
-export class ServiceDiscovery extends pulumi.ComponentResource implements ServiceDiscoveryOutputs {
-    /** What a Serf agent has to know; undefined when the registry is Consul. */
-    readonly serf: pulumi.Output<SerfCluster> | undefined;
-    private readonly consul: ServiceDiscoveryOutputs | undefined;
+export class ServiceDiscovery extends pulumi.ComponentResource {
+    /** What a machine has to know to find the others. */
+    readonly registry: pulumi.Output<Registry>;
+    private readonly consul: ConsulServers | undefined;
     readonly secrets: pulumi.Output<Record<string, string>>;
     readonly machines: readonly pulumi.CustomResource[];
     declare readonly aws?: AwsServiceDiscovery;
@@ -72,21 +71,14 @@ export class ServiceDiscovery extends pulumi.ComponentResource implements Servic
 
     constructor(name: string, args: ServiceDiscoveryArgs, opts?: pulumi.ComponentResourceOptions) {
         super("gateway:index:ServiceDiscovery", name, {}, opts);
-        if (args.registry === "serf") {
-            const made = serfImplementation(name, args, this);
-            this.serf = made.serf;
-            this.secrets = made.secrets;
-            this.machines = [];
-            this.registerOutputs({});
-            return;
-        }
         const made = implementation(name, args, this);
-        this.consul = made;
+        this.registry = made.registry;
+        this.consul = made.consul;
         this.secrets = made.secrets;
         this.machines = made.machines;
         if (made.aws) this.aws = made.aws;
         if (made.openstack) this.openstack = made.openstack;
-        this.registerOutputs({ api: made.api, ui: made.ui });
+        this.registerOutputs(made.consul ? { api: made.consul.api, ui: made.consul.ui } : {});
     }
 
     /** Whether the registry is Consul. Where it is not, {@link cluster}, {@link api} and {@link ui} throw. */
@@ -94,50 +86,38 @@ export class ServiceDiscovery extends pulumi.ComponentResource implements Servic
         return this.consul !== undefined;
     }
 
-    /** What a machine has to know to find the others. */
-    get registry(): pulumi.Output<Registry> {
-        if (this.serf) return this.serf.apply((cluster): Registry => ({ kind: "serf", cluster }));
-        return this.cluster.apply((cluster): Registry => ({ kind: "consul", cluster }));
-    }
-
     get cluster(): pulumi.Output<ConsulCluster> {
-        return this.known.cluster;
+        return this.servers.cluster;
     }
 
     get api(): pulumi.Output<string[]> {
-        return this.known.api;
+        return this.servers.api;
     }
 
     get ui(): pulumi.Output<string> {
-        return this.known.ui;
+        return this.servers.ui;
     }
 
-    private get known(): ServiceDiscoveryOutputs {
+    private get servers(): ConsulServers {
         if (!this.consul) throw new Error("this deployment has no Consul");
         return this.consul;
     }
 }
 
 function implementation(name: string, args: ServiceDiscoveryArgs, parent: pulumi.Resource): ServiceDiscoveryOutputs {
-    const { target } = args;
+    const { target, registry = "consul" } = args;
     switch (target.kind) {
-        case "local":
-            return localServiceDiscovery(name, { ...args, target }, parent);
-        case "aws":
-            return awsServiceDiscovery(name, { ...args, target }, parent);
-        case "openstack":
-            return openstackServiceDiscovery(name, { ...args, target }, parent);
-    }
-}
-
-function serfImplementation(name: string, args: ServiceDiscoveryArgs, parent: pulumi.Resource): SerfDiscoveryOutputs {
-    const { target } = args;
-    switch (target.kind) {
-        case "local":
-            return localSerfDiscovery(name, { ...args, target }, parent);
-        case "aws":
-            throw new Error("target aws has no Serf in this version");
-        case "openstack":
-            return openstackSerfDiscovery(name, { ...args, target }, parent);
+        case "local": {
+            const make = { consul: localConsulDiscovery, serf: localSerfDiscovery }[registry];
+            return make(name, { ...args, target }, parent);
+        }
+        case "aws": {
+            const make = { consul: awsConsulDiscovery, serf: awsSerfDiscovery }[registry];
+            return make(name, { ...args, target }, parent);
+        }
+        case "openstack": {
+            const make = { consul: openstackConsulDiscovery, serf: openstackSerfDiscovery }[registry];
+            return make(name, { ...args, target }, parent);
+        }
     }
 }

@@ -1,6 +1,6 @@
 import { consulApi } from "./consul";
 import { registrationId } from "./consulAgent";
-import type { DrainSettings } from "./programs/drain";
+import { type DrainSettings, GONE } from "./programs/drain";
 import { type Binary, type Layout, type Role, type Service, secretRef } from "./role";
 import { serfRpc } from "./serf";
 
@@ -27,6 +27,11 @@ export interface GatewayArgs {
               readonly kind: "consul";
               /** The secret that holds the token with which the gateway is registered. */
               readonly token: string;
+              /**
+               * Whether it is deregistered as soon as its process has ended by itself, and not only when Consul's check
+               * fails: for balancers that have no checks of their own. It takes longer to be back then. Default false.
+               */
+              readonly goesAtOnce?: boolean;
           }
         | { readonly kind: "serf" };
 }
@@ -46,6 +51,8 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         address: layout.address,
         timeout: args.stopTimeoutSeconds * 1000,
     };
+    const leave = [`${layout.bin}/node`, `${layout.bin}/drain.cjs`, drainPath];
+    const atOnce = args.registry.kind === "consul" && args.registry.goesAtOnce;
     const service: Service = {
         name: "gateway",
         description: `The gateway ${args.name}`,
@@ -55,10 +62,11 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         // Stops first, so that the agent through which it takes its leave is still there.
         after: [args.registry.kind],
         ready: { kind: "tcp", host: layout.address, port: args.port },
-        beforeStop: [[`${layout.bin}/node`, `${layout.bin}/drain.cjs`, drainPath]],
+        beforeStop: [leave],
+        ...(atOnce ? { afterStop: [[...leave, GONE]] } : {}),
         stopTimeoutSeconds: args.stopTimeoutSeconds,
-        // Draining deregistered it; the agent registers again what its configuration says.
-        reloads: ["consul"],
+        // Draining deregistered it, or tagged it; the agent says again what its configuration says.
+        reloads: [args.registry.kind],
     };
     return {
         name: "gateway",

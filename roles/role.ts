@@ -64,11 +64,17 @@ export interface Service {
     readonly ready?: Probe;
     /** Commands run, in order, before the service is told to stop. A failure is logged and does not stop the stop. */
     readonly beforeStop?: readonly (readonly string[])[];
+    /**
+     * Commands run, in order, each time the process has ended, however that came: told to stop, by itself, or killed. Only
+     * after them it is started again. A failure is logged, and changes nothing.
+     */
+    readonly afterStop?: readonly (readonly string[])[];
     /** Seconds between SIGTERM and SIGKILL. Default 10. */
     readonly stopTimeoutSeconds?: number;
     /**
      * Names of services that are told to read their configuration again (SIGHUP) each time this one is ready: for what
-     * its `beforeStop` undid there. Only on a real machine, where people restart services by hand.
+     * its `beforeStop` and `afterStop` undid there. On this computer only when it had ended by itself, because nobody
+     * restarts single services by hand.
      */
     readonly reloads?: readonly string[];
     /**
@@ -123,6 +129,11 @@ export interface Role {
     readonly ports: readonly Port[];
     /** How others judge the machine's health. */
     readonly healthChecks: readonly { readonly name: string; readonly probe: Probe }[];
+    /**
+     * Settings of the kernel, `sysctl(8)`, by their names with dots. Only on a real machine: the machines of this computer
+     * share its kernel, whose settings are not theirs to change.
+     */
+    readonly sysctls?: Readonly<Record<string, number>>;
 }
 
 /**
@@ -192,11 +203,12 @@ export function resolveSecrets(text: string, secrets: Readonly<Record<string, st
     });
 }
 
-/** Puts the parts of several roles onto one machine. Later parts win where a binary or a port is named twice. */
+/** Puts the parts of several roles onto one machine. Later parts win where a binary, a port or a setting is named twice. */
 export function mergeRoles(name: string, ...parts: readonly Role[]): Role {
     const unique = <T>(key: (item: T) => string, items: readonly T[]) => [
         ...new Map(items.map((item) => [key(item), item])).values(),
     ];
+    const sysctls = Object.assign({}, ...parts.map((part) => part.sysctls)) as Record<string, number>;
     return {
         name,
         files: unique(
@@ -223,5 +235,6 @@ export function mergeRoles(name: string, ...parts: readonly Role[]): Role {
             (check) => check.name,
             parts.flatMap((part) => part.healthChecks),
         ),
+        ...(Object.keys(sysctls).length > 0 ? { sysctls } : {}),
     };
 }

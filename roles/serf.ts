@@ -46,6 +46,7 @@ export function serfAgent(
 ): Role {
     const config = `${layout.etc}/serf/agent.json`;
     const { host, port, authKey } = serfRpc(layout);
+    const others = args.cluster.join.filter((address) => address !== layout.address);
     const settings = {
         node_name: layout.machine,
         tags: args.tags,
@@ -57,12 +58,15 @@ export function serfAgent(
         // A restarted agent finds the others again, even when none of those to join is there.
         snapshot_path: `${layout.lib}/serf.snapshot`,
         rejoin_after_leave: true,
-        leave_on_terminate: true,
-        retry_join: args.cluster.join,
+        // Who has left is forgotten. One of those to join must not be: the others look for it until it is back, even when all
+        // of those to join were gone at once.
+        leave_on_terminate: others.length === args.cluster.join.length,
+        // Not oneself, which succeeds at once and would be the last try.
+        retry_join: others,
         retry_interval: "1s",
         // One that failed is looked for so often, and for so long.
         reconnect_interval: "5s",
-        reconnect_timeout: "1h",
+        reconnect_timeout: "72h",
         log_level: "warn",
     };
     return {

@@ -9,8 +9,9 @@ import { delimiter, join, resolve } from "node:path";
 import * as automation from "@pulumi/pulumi/automation";
 import { parseDocument } from "yaml";
 import { gatewayHome } from "../components/local/home";
+import { engineMark, engineScope, killEngine, markOf } from "../replacement/engineProcesses";
 import { readJson, writeAtomically } from "../supervisor/files";
-import { identify } from "../supervisor/process";
+import { identify, isAlive } from "../supervisor/process";
 import { pluginAvailable, pluginVersion, pulumiRoot } from "./tools";
 
 const PROJECT = resolve(__dirname, "..");
@@ -148,8 +149,8 @@ export function program(): Program {
 }
 
 /**
- * Opens a stack of this checkout and makes it where it does not exist yet. The lock that a run left behind which was
- * killed is removed.
+ * Opens a stack of this checkout and makes it where it does not exist yet. What a run left behind which was killed is
+ * removed: processes of its engine, and its lock.
  *
  * @throws UserError when there is no such stack.
  */
@@ -169,9 +170,11 @@ export async function openStack(
     const pulumiCommand = await automation.PulumiCommand.get({ root: pulumiRoot() });
     // The dynamic provider's process inherits ours where the Automation API's does not reach.
     Object.assign(process.env, environment);
+    const scope = engineScope(stackName, gatewayHome(PROJECT).root);
+    await killEngine(scope, ({ daemon }) => !isRunning(daemon));
     removeStaleLocks(stackName);
     const inline = { stackName, projectName: "gateway", program: run };
-    const workspace = { pulumiCommand, envVars: { ...environment, ...extra } };
+    const workspace = { pulumiCommand, envVars: { ...environment, [engineMark]: markOf(scope, thisRun()), ...extra } };
     const select = () => automation.LocalWorkspace.selectStack(inline, { ...workspace, workDir: PROJECT });
     try {
         return await select();
@@ -183,6 +186,16 @@ export async function openStack(
         await automation.LocalWorkspace.createStack(inline, { ...workspace, workDir: root });
         return select();
     }
+}
+
+/** This process, for the mark of the engine's processes: pids are used again, but not together with a start time. */
+function thisRun(): string {
+    return `${process.pid}.${identify(process.pid)?.startTime}`;
+}
+
+function isRunning(run: string): boolean {
+    const [pid, startTime = ""] = run.split(".");
+    return isAlive({ pid: Number(pid), startTime });
 }
 
 /** The lock files of a stack whose state is kept on this computer. */

@@ -253,7 +253,9 @@ async function boot(home: MachineHome, directory: string): Promise<MachineRecord
 }
 
 function stopTime(machine: ProcessMachine): number {
-    const seconds = machine.services.map((service) => service.stopTimeoutSeconds * (1 + service.beforeStop.length));
+    const seconds = machine.services.map(
+        (service) => service.stopTimeoutSeconds * (1 + service.beforeStop.length + (service.afterStop ?? []).length),
+    );
     return 1000 * seconds.reduce((sum, each) => sum + each, 0);
 }
 

@@ -72,6 +72,11 @@ function changed(): void {
     }
 }
 
+/** Has a service read its configuration again. */
+function reload(name: string): void {
+    services.find((service) => service.name === name)?.reload();
+}
+
 /** Makes the services what the spec says: only those that changed, or are new or gone, are touched. */
 async function apply(spec: MachineSpec): Promise<void> {
     const keeps = (service: SupervisedService) => spec.digests[service.name] === service.digest;
@@ -82,7 +87,7 @@ async function apply(spec: MachineSpec): Promise<void> {
     services = spec.machine.services.map((definition) => {
         const kept = services.find((service) => service.name === definition.name && keeps(service));
         const digest = spec.digests[definition.name] ?? "";
-        return kept ?? new SupervisedService(definition, digest, directory, changed, say);
+        return kept ?? new SupervisedService(definition, digest, directory, { changed, say, reload });
     });
     applied = spec.version;
     changed();

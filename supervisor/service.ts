@@ -14,6 +14,15 @@ const STABLE = 10_000;
 /** Pause between two tries of the readiness probe, milliseconds. */
 const PROBE_EVERY = 100;
 
+/** What a service needs of the machine around it. */
+export interface Surroundings {
+    /** Something about the service is other than before. */
+    readonly changed: () => void;
+    readonly say: (message: string) => void;
+    /** Has another service read its configuration again. */
+    readonly reload: (name: string) => void;
+}
+
 /** One service of a machine: started, watched, restarted with backoff, stopped. */
 export class SupervisedService {
     state: ServiceState = "waiting";
@@ -24,14 +33,15 @@ export class SupervisedService {
     private child: ChildProcess | undefined;
     private timer: NodeJS.Timeout | undefined;
     private backoff = BACKOFF.first;
+    /** What is done after the last end of the process. */
+    private aftermath = Promise.resolve();
 
     constructor(
         readonly definition: ProcessService,
         /** Fingerprint of the definition and its files; see `serviceDigests`. */
         readonly digest: string,
         private readonly directory: string,
-        private readonly changed: () => void,
-        private readonly say: (message: string) => void,
+        private readonly machine: Surroundings,
     ) {}
 
     get name(): string {
@@ -58,16 +68,22 @@ export class SupervisedService {
         void this.watchReadiness(child);
     }
 
-    /** Runs the commands before the stop, then SIGTERM, then SIGKILL after the service's time. */
+    /** Tells the process to read its configuration again. One that is not ready yet has only just read it. */
+    reload(): void {
+        if (this.state === "ready" && this.pid !== undefined) signal(this.pid, "SIGHUP");
+    }
+
+    /** Runs the commands before the stop, then SIGTERM, then SIGKILL after the service's time, then the commands after it. */
     async stop(): Promise<void> {
         clearTimeout(this.timer);
         const child = this.child;
         if (!child?.pid) {
             this.become("stopped");
+            await this.aftermath;
             return;
         }
         this.become("stopping");
-        for (const command of this.definition.beforeStop) await this.runBeforeStop(command);
+        await this.runAll(this.definition.beforeStop, "before the stop");
         const running = child.pid === undefined ? undefined : identify(child.pid);
         if (running && this.child === child) {
             child.kill("SIGTERM");
@@ -78,17 +94,22 @@ export class SupervisedService {
                 await waitFor(`${this.name} to be killed`, gone, 5_000);
             });
         }
+        await this.aftermath;
         this.become("stopped");
     }
 
-    private async runBeforeStop(command: readonly string[]): Promise<void> {
+    private async runAll(commands: readonly (readonly string[])[], when: string): Promise<void> {
+        for (const command of commands) await this.runToEnd(command, when);
+    }
+
+    private async runToEnd(command: readonly string[], when: string): Promise<void> {
         const limit = this.definition.stopTimeoutSeconds * 1000;
         await new Promise<void>((done) => {
             const child = this.spawn(command);
             const timer = setTimeout(() => child.pid && signal(child.pid, "SIGKILL"), limit);
             const finish = (how: string | undefined) => {
                 clearTimeout(timer);
-                if (how) this.say(`${this.name}: "${command.join(" ")}" before the stop: ${how}`);
+                if (how) this.say(`${this.name}: "${command.join(" ")}" ${when}: ${how}`);
                 done();
             };
             child.once("error", (error) => finish(error.message));
@@ -122,7 +143,9 @@ export class SupervisedService {
         if (type === "oneshot") return;
         while (this.child === child && this.state === "starting") {
             if (!ready || (await probe(ready, this.directory))) {
-                if (this.child === child && this.state === "starting") this.become("ready");
+                if (this.child !== child || this.state !== "starting") return;
+                this.become("ready");
+                if (this.restarts > 0) for (const name of this.definition.reloads ?? []) this.machine.reload(name);
                 return;
             }
             await new Promise((next) => setTimeout(next, PROBE_EVERY));
@@ -133,27 +156,37 @@ export class SupervisedService {
         if (this.child !== child) return;
         this.child = undefined;
         this.lastEnd = how;
-        if (this.state === "stopping") {
-            this.changed();
-            return;
-        }
-        if (success && this.definition.type === "oneshot") {
+        if (success && this.definition.type === "oneshot" && this.state !== "stopping") {
             this.become("succeeded");
             return;
         }
+        this.aftermath = this.runAll(this.definition.afterStop ?? [], "after the stop");
+        if (this.state === "stopping") {
+            this.machine.changed();
+            return;
+        }
         if (Date.now() - startedAt >= STABLE) this.backoff = BACKOFF.first;
-        this.say(`${this.name} ended (${how}); started again in ${this.backoff} ms`);
-        this.timer = setTimeout(() => {
-            this.restarts += 1;
-            this.start();
-        }, this.backoff);
+        const pause = this.backoff;
         this.backoff = Math.min(this.backoff * 2, BACKOFF.longest);
+        this.say(`${this.name} ended (${how}); started again in ${pause} ms`);
         this.become("backoff");
+        void this.aftermath.then(() => {
+            // It may have been stopped meanwhile.
+            if (this.state !== "backoff") return;
+            this.timer = setTimeout(() => {
+                this.restarts += 1;
+                this.start();
+            }, pause);
+        });
+    }
+
+    private say(message: string): void {
+        this.machine.say(message);
     }
 
     private become(state: ServiceState): void {
         this.state = state;
         this.since = new Date();
-        this.changed();
+        this.machine.changed();
     }
 }

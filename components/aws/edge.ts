@@ -42,7 +42,7 @@ export class AwsEdge extends pulumi.ComponentResource {
         name: string,
         private readonly network: AwsNetwork,
         private readonly settings: AwsConfig,
-        private readonly provider: aws.Provider,
+        provider: aws.Provider,
     ) {
         super("gateway:aws:Edge", name);
         const child = { parent: this, provider };
@@ -74,8 +74,7 @@ export class AwsEdge extends pulumi.ComponentResource {
     }
 
     /** Lets clients call a port. */
-    openTo(name: string, port: number, parent: pulumi.Resource): void {
-        const child = { parent, provider: this.provider };
+    openTo(name: string, port: number, child: pulumi.CustomResourceOptions): void {
         const { clientCidrs, clientPrefixLists } = this.settings;
         for (const cidr of clientCidrs) {
             allowIn(
@@ -96,8 +95,10 @@ export class AwsEdge extends pulumi.ComponentResource {
     }
 
     /** Adds a target group and the listener without which AWS would not check it. */
-    send(target: EdgeTarget, parent: pulumi.Resource): { targetGroup: aws.lb.TargetGroup; listener: aws.lb.Listener } {
-        const child = { parent, provider: this.provider };
+    send(
+        target: EdgeTarget,
+        child: pulumi.CustomResourceOptions,
+    ): { targetGroup: aws.lb.TargetGroup; listener: aws.lb.Listener } {
         const { name, port, check, drainSeconds } = target;
         const targetGroup = new aws.lb.TargetGroup(
             name,

@@ -1,7 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { defaultPolicy, resolvePolicy } from "../../replacement/policy";
-import type { ConsulCluster } from "../../roles/consul";
 import { gatewayHealthPort } from "../../roles/gatewayHealth";
 import { instanceWatcher, type LifecycleHook } from "../../roles/instanceWatcher";
 import { cloudLayout } from "../../roles/render/cloudInit";
@@ -9,7 +8,7 @@ import { instanceRef, mergeRoles, secretsOf } from "../../roles/role";
 import { bundle } from "../bundles";
 import type { GatewayService } from "../config";
 import type { GatewayPoolArgs, GatewayPoolOutputs } from "../gatewayPool";
-import { consulCluster, gatewayRole } from "../roles";
+import { gatewayRole, type Registry, unknownRegistry } from "../roles";
 import { metadataOptions } from "./fixedMachine";
 import { AwsGate } from "./gate";
 import { machineIdentity } from "./iam";
@@ -51,7 +50,8 @@ export function awsGatewayPool(
 ): GatewayPoolOutputs {
     const { target, service, discovery, balancers, size } = args;
     const { provider, network, edge, settings, image, region } = target;
-    const child = { parent, provider };
+    const { parameters, rights, credentials } = awsPartOf(discovery);
+    const child = { parent, provider, dependsOn: [credentials] };
     // Known beforehand, because the instances' rights and settings name it.
     const groupName = `${prefix()}-${name}`;
     const hook: LifecycleHook = {
@@ -61,16 +61,16 @@ export function awsGatewayPool(
         ...(target.machineApi === undefined ? {} : { endpoint: target.machineApi }),
     };
     const layout = cloudLayout(`gw-${instanceRef("id")}`, instanceRef("address"));
-    const role = (cluster: ConsulCluster) =>
+    const role = (registry: Registry) =>
         mergeRoles(
             "gateway",
-            gatewayRole({ registry: { kind: "consul", cluster }, service, balancers }, layout),
+            gatewayRole({ registry, service, balancers }, layout),
             instanceWatcher(
                 { drain: ["gateway"], health: ["gateway-health"], hook, bundle: bundle("instance-watcher") },
                 layout,
             ),
         );
-    const shape = role(consulCluster({ datacenter: "", join: [], servers: 3, caCertificate: "" }));
+    const shape = role(unknownRegistry(discovery));
     const securityGroup = roleSecurityGroup(
         name,
         "gateway",
@@ -79,7 +79,6 @@ export function awsGatewayPool(
         { vpcId: network.vpcId, members: network.members, edge: edge.group },
         child,
     );
-    const { parameters } = awsPartOf(discovery);
     const identity = machineIdentity(
         name,
         {
@@ -87,7 +86,10 @@ export function awsGatewayPool(
             parameters,
             kmsKeyArn: settings.kmsKeyArn,
             region,
-            more: [{ Action: ["autoscaling:CompleteLifecycleAction"], Resource: groupArn(groupName, target, parent) }],
+            more: [
+                ...rights,
+                { Action: ["autoscaling:CompleteLifecycleAction"], Resource: groupArn(groupName, target, parent) },
+            ],
         },
         child,
     );
@@ -98,7 +100,7 @@ export function awsGatewayPool(
             check: { protocol: "HTTP", port: gatewayHealthPort, path: "/health" },
             drainSeconds: 0,
         },
-        parent,
+        child,
     );
     const tags = { ...commonTags(), ...tagsOf("gateway") };
     const launchTemplate = new aws.ec2.LaunchTemplate(
@@ -108,7 +110,7 @@ export function awsGatewayPool(
             imageId: image.id,
             iamInstanceProfile: { arn: identity.profile.arn },
             vpcSecurityGroupIds: [network.members.id, securityGroup.id],
-            userData: discovery.cluster.apply((cluster) => target.userData(role(cluster), layout)),
+            userData: discovery.registry.apply((registry) => target.userData(role(registry), layout)),
             metadataOptions,
             blockDeviceMappings: [
                 {

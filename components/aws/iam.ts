@@ -17,8 +17,8 @@ export interface MachineRights {
     /** The KMS key of those; undefined: AWS's own, whose policy lets everyone decrypt who may read the parameter. */
     readonly kmsKeyArn: string | undefined;
     readonly region: string;
-    /** Besides reading their secrets and finding the Consul servers. */
-    readonly more?: readonly Allow[];
+    /** Besides reading their secrets. */
+    readonly more: readonly Allow[];
 }
 
 /** The identity of the machines of one kind. */
@@ -61,7 +61,7 @@ export function machineIdentity(
     return { profile, role, policy };
 }
 
-function statements({ secrets, parameters, kmsKeyArn, region, more = [] }: MachineRights): Allow[] {
+function statements({ secrets, parameters, kmsKeyArn, region, more }: MachineRights): Allow[] {
     const arns = secrets.map((secret) => (parameters[secret] as aws.ssm.Parameter).arn);
     return [
         { Action: ["ssm:GetParameters"], Resource: arns },
@@ -79,8 +79,6 @@ function statements({ secrets, parameters, kmsKeyArn, region, more = [] }: Machi
                   },
               ]
             : []),
-        // By which Consul's agents find the servers. It knows no smaller resource than all instances.
-        { Action: ["ec2:DescribeInstances"], Resource: "*" },
         ...more,
     ];
 }

@@ -1,12 +1,11 @@
 import type * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import type { ConsulCluster } from "../../roles/consul";
 import { balancerStatusPort, balancerStatusUrl } from "../../roles/loadBalancer/balancer";
 import { cloudLayout } from "../../roles/render/cloudInit";
 import { secretsOf } from "../../roles/role";
 import type { LoadBalancer, LoadBalancerArgs, LoadBalancerOutputs } from "../loadBalancer";
 import { machineName } from "../machineNames";
-import { balancerRole, consulCluster } from "../roles";
+import { balancerRole, type Registry, unknownRegistry } from "../roles";
 import { type FixedMachine, fixedMachine } from "./fixedMachine";
 import { machineIdentity } from "./iam";
 import { roleSecurityGroup } from "./securityGroups";
@@ -32,18 +31,13 @@ export function awsLoadBalancer(
 ): LoadBalancerOutputs {
     const { target, discovery, stack, service, port, slots, drainSeconds } = args;
     const { provider, network, edge, settings, region } = target;
-    const child = { parent, provider };
-    const role = (index: number, cluster: ConsulCluster, address: string) => {
+    const { parameters, rights, credentials } = awsPartOf(discovery);
+    const child = { parent, provider, dependsOn: [credentials] };
+    const role = (index: number, registry: Registry, address: string) => {
         const layout = cloudLayout(machineName.balancer(index), address);
-        return {
-            role: balancerRole(
-                { registry: { kind: "consul", cluster }, stack, service, port, slots, drainSeconds },
-                layout,
-            ),
-            layout,
-        };
+        return { role: balancerRole({ registry, stack, service, port, slots, drainSeconds }, layout), layout };
     };
-    const shape = role(0, consulCluster({ datacenter: "", join: [], servers: 3, caCertificate: "" }), "0.0.0.0").role;
+    const shape = role(0, unknownRegistry(discovery), "0.0.0.0").role;
     const group = roleSecurityGroup(
         name,
         "balancer",
@@ -52,32 +46,29 @@ export function awsLoadBalancer(
         { vpcId: network.vpcId, members: network.members, edge: edge.group },
         child,
     );
-    edge.openTo(name, port, parent);
+    edge.openTo(name, port, child);
     const identity = machineIdentity(
         name,
-        {
-            secrets: secretsOf(shape),
-            parameters: awsPartOf(discovery).parameters,
-            kmsKeyArn: settings.kmsKeyArn,
-            region,
-        },
+        { secrets: secretsOf(shape), parameters, kmsKeyArn: settings.kmsKeyArn, region, more: rights },
         child,
     );
     const { targetGroup, listener } = edge.send(
         {
             name: `${name}-targets`,
             port,
+            // The same for every stack, or a change of the stack would make those ill that are not changed yet. HAProxy shows its
+            // status here; Fabio, once it has registered itself in Consul, sends on to its list of routes.
             check: { protocol: "HTTP", port: balancerStatusPort, path: "/" },
             drainSeconds,
         },
-        parent,
+        child,
     );
     const machines: FixedMachine[] = [];
     const addresses: pulumi.Output<string>[] = [];
     for (const index of Array(args.balancers).keys()) {
         const { address } = network.fixed("balancer", index);
-        const userData = pulumi.all([discovery.cluster, address]).apply(([cluster, known]) => {
-            const made = role(index, cluster, known);
+        const userData = pulumi.all([discovery.registry, address]).apply(([registry, known]) => {
+            const made = role(index, registry, known);
             return target.userData(made.role, made.layout);
         });
         addresses.push(address);

@@ -3,37 +3,74 @@ import * as pulumi from "@pulumi/pulumi";
 import { consulPorts } from "../../roles/consul";
 import { cloudLayout } from "../../roles/render/cloudInit";
 import { secretsOf } from "../../roles/role";
+import { serfAgent } from "../../roles/serf";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
-import { consulApiAt, consulCluster, discoveryRole } from "../roles";
+import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
 import type { ServiceDiscovery, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import { type FixedMachine, fixedMachine } from "./fixedMachine";
-import { machineIdentity } from "./iam";
+import { type Allow, machineIdentity } from "./iam";
 import { autoJoinTag } from "./naming";
 import { type SecretParameters, secretParameters } from "./secrets";
 import { roleSecurityGroup } from "./securityGroups";
 import type { AwsTarget } from "./target";
 
-/** Escape hatch of the Consul servers on target `aws`. */
+/** What belongs to the discovery on target `aws`. */
 export interface AwsServiceDiscovery {
     /** Every secret that some machine reads. */
     readonly parameters: SecretParameters;
-    readonly securityGroup: aws.ec2.SecurityGroup;
-    readonly targetGroup: aws.lb.TargetGroup;
+    /** What a machine has to be allowed to do at AWS to find the others. */
+    readonly rights: readonly Allow[];
+    /** Refuses changes of the stack that cannot be made; what such a change would touch has to come after it. */
+    readonly credentials: Credentials;
+    /** Escape hatch of the Consul servers, where there are some. */
+    readonly servers?: { readonly securityGroup: aws.ec2.SecurityGroup; readonly targetGroup: aws.lb.TargetGroup };
+}
+
+/** By which Consul's agents find the servers. It knows no smaller resource than all instances. */
+const FIND_SERVERS: Allow = { Action: ["ec2:DescribeInstances"], Resource: "*" };
+
+/**
+ * Serf needs no machine of its own, and no right at AWS: members join the balancers, whose addresses are fixed. All that
+ * there is are its two keys.
+ */
+export function awsSerfDiscovery(
+    name: string,
+    args: ServiceDiscoveryArgs<AwsTarget>,
+    parent: pulumi.Resource,
+): ServiceDiscoveryOutputs {
+    const { target, datacenter, balancers } = args;
+    const { provider, network, settings } = target;
+    const credentials = new Credentials(
+        `${name}-credentials`,
+        { datacenter, servers: [], registry: "serf" },
+        { parent, provider: target.projectProvider },
+    );
+    const agent = serfAgent({ cluster: serfCluster([]), tags: {} }, cloudLayout("", "0.0.0.0"));
+    const parameters = secretParameters(`${name}-secret`, secretsOf(agent), credentials.secrets, settings.kmsKeyArn, {
+        parent,
+        provider,
+    });
+    const addresses = [...Array(balancers).keys()].map((index) => network.fixed("balancer", index).address);
+    return {
+        registry: pulumi.all(addresses).apply((join) => registryBy.serf(serfCluster(join))),
+        secrets: credentials.secrets,
+        machines: [],
+        aws: { parameters, rights: [], credentials },
+    };
 }
 
 /**
  * Consul servers as instances with fixed names and addresses, one zone after the other. The next one is made, or
  * replaced, only once the last one is well; so a change never takes two at once.
  */
-export function awsServiceDiscovery(
+export function awsConsulDiscovery(
     name: string,
     args: ServiceDiscoveryArgs<AwsTarget>,
     parent: pulumi.Resource,
 ): ServiceDiscoveryOutputs {
     const { target, datacenter, gatewayService } = args;
     const { provider, network, edge, settings, region } = target;
-    const child = { parent, provider };
     const indices = [...Array(args.servers).keys()];
     const places = indices.map((index) => network.fixed("discovery", index));
     const addresses = pulumi.all(places.map(({ address }) => address));
@@ -42,6 +79,7 @@ export function awsServiceDiscovery(
         { datacenter, servers: addresses },
         { parent, provider: target.projectProvider },
     );
+    const child = { parent, provider, dependsOn: [credentials] };
     const cluster = pulumi.all([addresses, credentials.caCertificate]).apply(([known, caCertificate]) =>
         consulCluster({
             datacenter,
@@ -76,7 +114,7 @@ export function awsServiceDiscovery(
     );
     const identity = machineIdentity(
         name,
-        { secrets: secretNames, parameters, kmsKeyArn: settings.kmsKeyArn, region },
+        { secrets: secretNames, parameters, kmsKeyArn: settings.kmsKeyArn, region, more: [FIND_SERVERS] },
         child,
     );
     const { targetGroup, listener } = edge.send(
@@ -87,7 +125,7 @@ export function awsServiceDiscovery(
             check: { protocol: "HTTPS", port: consulPorts.https, path: "/v1/catalog/services" },
             drainSeconds: 0,
         },
-        parent,
+        child,
     );
     const machines: FixedMachine[] = [];
     for (const index of indices) {
@@ -120,12 +158,20 @@ export function awsServiceDiscovery(
         );
     }
     return {
-        cluster,
-        api: addresses.apply((known) => known.map(consulApiAt)),
-        ui: addresses.apply(([first = ""]) => `https://${consulApiAt(first)}/ui`),
+        registry: cluster.apply(registryBy.consul),
+        consul: {
+            cluster,
+            api: addresses.apply((known) => known.map(consulApiAt)),
+            ui: addresses.apply(([first = ""]) => `https://${consulApiAt(first)}/ui`),
+        },
         secrets: credentials.secrets,
         machines: machines.flatMap(({ instance, ready }) => [instance, ready]),
-        aws: { parameters, securityGroup: group, targetGroup },
+        aws: {
+            parameters,
+            rights: [FIND_SERVERS],
+            credentials,
+            servers: { securityGroup: group, targetGroup },
+        },
     };
 }
 

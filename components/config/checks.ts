@@ -1,22 +1,10 @@
-/** What the schema of a single key cannot see: keys that contradict each other, what is not built yet, and advice. */
+/** What the schema of a single key cannot see: keys that contradict each other, and advice. */
 
 import { instanceTypeProblem } from "./aws";
 import type { Path } from "./jsonSchema";
 import { LOOP_SECRETS } from "./openstack";
 import { keyName, looksSecret, NAMESPACE, type Problem } from "./problems";
 import type { ParsedConfig } from "./schema";
-
-/**
- * Values that are recognised but not implemented in this version. To land one, delete it here: nothing else refuses it.
- */
-const NOT_IMPLEMENTED: {
-    readonly targets: readonly string[];
-    /** By target. */
-    readonly stacks: Readonly<Record<string, readonly string[]>>;
-} = {
-    targets: [],
-    stacks: { aws: ["fabio", "serf-haproxy"] },
-};
 
 /** Ports of a machine that are taken: Serf's, Consul's, the health endpoint's and the balancer's status page's. */
 export const RESERVED_PORTS: Readonly<Record<number, string>> = {
@@ -52,17 +40,8 @@ export function contradictions(config: ParsedConfig): Finding[] {
     const onlyLocal = targets.every((target) => target === "local");
 
     for (const target of new Set(targets)) {
-        if (NOT_IMPLEMENTED.targets.includes(target)) {
-            noteAnyway(["targets"], `target ${target} is not implemented in this version; allowed: local and aws`);
-        }
         const times = targets.filter((other) => other === target).length;
         if (times > 1) noteAnyway(["targets"], `got ${target} ${times} times; allowed: each target once`);
-        if (NOT_IMPLEMENTED.stacks[target]?.includes(loadBalancer.stack)) {
-            note(
-                [["loadBalancer", "stack"], ["targets"]],
-                `stack ${loadBalancer.stack} is not implemented on target ${target} in this version; allowed: consul-template-haproxy`,
-            );
-        }
     }
 
     const { install, argv, healthCheck } = service;
@@ -152,8 +131,11 @@ export function contradictions(config: ParsedConfig): Finding[] {
             `pulumi config set --path '${NAMESPACE}:replacement.softObservers' ${Math.min(2, observers)}`,
         );
     }
-    if (discovery.servers === 1 && !onlyLocal) {
-        note([["discovery", "servers"], ["targets"]], "got 1; allowed: 3 or 5, because not every target is local");
+    if (discovery.servers === 1 && withConsul && !onlyLocal) {
+        note(
+            [["discovery", "servers"], ["targets"], ["loadBalancer", "stack"]],
+            "got 1; allowed: 3 or 5, because not every target is local",
+        );
     }
     if (loadBalancer.balancers === 1 && !onlyLocal) {
         note(
@@ -343,6 +325,7 @@ export const slotsFor = (poolSize: number): number => Math.max(16, 2 * poolSize)
 /** What is allowed, and worth a second thought. */
 export function advice(config: ParsedConfig): string[] {
     const { targets, pool, service, discovery, loadBalancer } = config;
+    const withConsul = loadBalancer.stack !== "serf-haproxy";
     const warnings: string[] = [];
     const warn = (path: Path, message: string) => warnings.push(`${keyName(path)}: ${message}`);
 
@@ -359,7 +342,7 @@ export function advice(config: ParsedConfig): string[] {
             "tcp passes a process that is stuck, because the kernel accepts connections for it; thrift sees it",
         );
     }
-    if (discovery.servers === 1 && loadBalancer.stack !== "serf-haproxy") {
+    if (discovery.servers === 1 && withConsul) {
         warn(["discovery", "servers"], "1 is a single point of failure: while it is gone, no change is seen");
     }
     if (loadBalancer.balancers === 1) {
@@ -396,7 +379,7 @@ export function advice(config: ParsedConfig): string[] {
         }
         const zones = network.kind === "own" ? network.zones?.length : network.subnetIds.length;
         const majority = Math.floor(discovery.servers / 2) + 1;
-        if (zones !== undefined && discovery.servers - Math.ceil(discovery.servers / zones) < majority) {
+        if (withConsul && zones !== undefined && discovery.servers - Math.ceil(discovery.servers / zones) < majority) {
             warn(
                 ["aws", "network"],
                 `${zones} zones for ${discovery.servers} Consul servers: without the zone that has most of them there is no majority`,

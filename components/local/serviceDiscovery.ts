@@ -1,12 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
 import { consulPorts } from "../../roles/consul";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import { versions } from "../../scripts/tools/manifest";
 import type { Gate } from "../../supervisor/gates";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
-import { consulApiAt, consulCluster, discoveryRole } from "../roles";
-import type { SerfDiscoveryOutputs, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
+import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import type { LocalTarget } from "../target";
 import { LocalInstance } from "./instance";
 
@@ -15,7 +14,7 @@ export function localSerfDiscovery(
     name: string,
     args: ServiceDiscoveryArgs<LocalTarget>,
     parent: pulumi.Resource,
-): SerfDiscoveryOutputs {
+): ServiceDiscoveryOutputs {
     const { provider, addresses } = args.target;
     const { secrets } = new Credentials(
         `${name}-credentials`,
@@ -23,11 +22,11 @@ export function localSerfDiscovery(
         { parent, provider },
     );
     const join = [...Array(args.balancers).keys()].map(addresses.balancer);
-    return { serf: pulumi.output({ join, version: versions.serf }), secrets };
+    return { registry: pulumi.output(registryBy.serf(serfCluster(join))), secrets, machines: [] };
 }
 
 /** Consul servers as machines of this computer. */
-export function localServiceDiscovery(
+export function localConsulDiscovery(
     name: string,
     args: ServiceDiscoveryArgs<LocalTarget>,
     parent: pulumi.Resource,
@@ -72,9 +71,12 @@ export function localServiceDiscovery(
         );
     }
     return {
-        cluster,
-        api: pulumi.output(addresses.map(consulApiAt)),
-        ui: pulumi.output(`http://${addresses[0]}:${consulPorts.http}/ui`),
+        registry: cluster.apply(registryBy.consul),
+        consul: {
+            cluster,
+            api: pulumi.output(addresses.map(consulApiAt)),
+            ui: pulumi.output(`http://${addresses[0]}:${consulPorts.http}/ui`),
+        },
         secrets: credentials.secrets,
         machines: servers,
     };

@@ -7,10 +7,9 @@ import { cloudLayout } from "../../roles/render/cloudInit";
 import { mergeRoles } from "../../roles/role";
 import type { LoadBalancerArgs, LoadBalancerOutputs } from "../loadBalancer";
 import { machineName } from "../machineNames";
-import { balancerRole, type Registry } from "../roles";
+import { balancerRole, type Registry, unknownRegistry } from "../roles";
 import { type Frontend, keepalivedFrontend, octaviaFrontend } from "./frontend";
 import { type OpenstackMachine, openstackMachine } from "./machine";
-import { shapeOf } from "./registryShape";
 import { allow, type Clients, roleSecurityGroup } from "./securityGroups";
 import { serverGroup } from "./serverGroup";
 import type { OpenstackTarget } from "./target";
@@ -62,7 +61,7 @@ export function openstackLoadBalancer(
         );
         return { role: mergeRoles("balancer", balancer, sharing), layout };
     };
-    const shape = role(0, shapeOf(discovery), [EVERY_ADDRESS], EVERY_ADDRESS).role;
+    const shape = role(0, unknownRegistry(discovery), [EVERY_ADDRESS], EVERY_ADDRESS).role;
     const securityGroup = roleSecurityGroup(name, "balancer", shape.ports, network.members, clientsOf(target), child);
     if (wanted.kind === "keepalived") {
         const peer = { kind: "group", group: securityGroup } as const;

@@ -4,11 +4,10 @@ import { consulPaths } from "../../roles/consul";
 import type { MachineGate } from "../../roles/delivery";
 import { cloudLayout } from "../../roles/render/cloudInit";
 import { mergeRoles } from "../../roles/role";
-import { versions } from "../../scripts/tools/manifest";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
-import { consulApiAt, consulCluster, discoveryRole } from "../roles";
-import type { SerfDiscoveryOutputs, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
+import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import { type OpenstackMachine, openstackMachine } from "./machine";
 import { openstackReplacer } from "./replacer";
 import { roleSecurityGroup } from "./securityGroups";
@@ -35,7 +34,7 @@ export function openstackSerfDiscovery(
     name: string,
     args: ServiceDiscoveryArgs<OpenstackTarget>,
     parent: pulumi.Resource,
-): SerfDiscoveryOutputs {
+): ServiceDiscoveryOutputs {
     const { network, projectProvider } = args.target;
     const { secrets } = new Credentials(
         `${name}-credentials`,
@@ -44,8 +43,9 @@ export function openstackSerfDiscovery(
     );
     const join = [...Array(args.balancers).keys()].map((index) => network.address("balancer", index));
     return {
-        serf: pulumi.all(join).apply((addresses) => ({ join: addresses, version: versions.serf })),
+        registry: pulumi.all(join).apply((addresses) => registryBy.serf(serfCluster(addresses))),
         secrets: allSecrets(args.target, secrets),
+        machines: [],
     };
 }
 
@@ -55,7 +55,7 @@ export function openstackSerfDiscovery(
  *
  * Agents find them by their addresses: Consul's auto-join for OpenStack cannot log in by an application credential.
  */
-export function openstackServiceDiscovery(
+export function openstackConsulDiscovery(
     name: string,
     args: ServiceDiscoveryArgs<OpenstackTarget>,
     parent: pulumi.Resource,
@@ -115,9 +115,12 @@ export function openstackServiceDiscovery(
         );
     }
     return {
-        cluster,
-        api: addresses.apply((known) => known.map(consulApiAt)),
-        ui: addresses.apply(([first = ""]) => `https://${consulApiAt(first)}/ui`),
+        registry: cluster.apply(registryBy.consul),
+        consul: {
+            cluster,
+            api: addresses.apply((known) => known.map(consulApiAt)),
+            ui: addresses.apply(([first = ""]) => `https://${consulApiAt(first)}/ui`),
+        },
         secrets,
         machines: machines.flatMap(({ server, ready }) => [server, ready]),
         openstack: { machines, securityGroup, serverGroup: group },

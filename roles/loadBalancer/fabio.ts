@@ -87,5 +87,8 @@ export function fabio(args: FabioArgs, layout: Layout): Role {
             { name: "balancer-status", port: balancerStatusPort, protocol: "tcp", reach: "deployment" },
         ],
         healthChecks: [{ name: "balancer", probe: { kind: "tcp", host: layout.address, port: args.port } }],
+        // Fabio asks for no time limit on what a gateway does not acknowledge, as HAProxy does (`tcp-ut`): a connection to a
+        // lost host ends after 12.6 s (200 ms, doubled with each of six tries), and not after 924 s.
+        sysctls: { "net.ipv4.tcp_retries2": 5 },
     };
 }

@@ -2,12 +2,17 @@
  * Takes a gateway out before it is stopped: deregisters it at the machine's Consul agent, or lets its Serf agent tell
  * the balancers, then waits until no client is connected to it any more. Run as `node drain.cjs SETTINGS`. A gateway that
  * cannot drain by itself is drained so all the same; one that can does the rest when it is told to stop.
+ *
+ * With `--gone` behind it, for a gateway whose process has ended: deregisters it, and that is all.
  */
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { type SerfRpcAddress, serfEvent, serfTags } from "../serf";
 import { SerfClient } from "./serf/rpc";
+
+/** The word behind the settings that says that the gateway's process has ended. */
+export const GONE = "--gone";
 
 /** What the program reads. */
 export type DrainSettings = (ConsulRegistration | { readonly serf: SerfRpcAddress }) & GatewayAddress;
@@ -83,10 +88,13 @@ export function connections(table: string, port: number, address: string): numbe
     }).length;
 }
 
-async function main(settings: DrainSettings): Promise<void> {
+function leave(settings: DrainSettings): Promise<void> {
+    return "serf" in settings ? sayDraining(settings.serf) : deregister(settings);
+}
+
+async function drain(settings: DrainSettings): Promise<void> {
     const deadline = Date.now() + settings.timeout;
-    const leaving = "serf" in settings ? sayDraining(settings.serf) : deregister(settings);
-    await leaving.catch((error: Error) => console.error(`drain: ${error.message}; waiting all the same`));
+    await leave(settings).catch((error: Error) => console.error(`drain: ${error.message}; waiting all the same`));
     const quiet = "serf" in settings ? QUIET.serf : QUIET.consul;
     let quietSince = Date.now();
     while (Date.now() - quietSince < quiet && Date.now() < deadline) {
@@ -99,7 +107,9 @@ async function main(settings: DrainSettings): Promise<void> {
 }
 
 if (require.main === module) {
-    main(JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as DrainSettings).catch((error: Error) => {
+    const [path = "", word] = process.argv.slice(2);
+    const settings = JSON.parse(readFileSync(path, "utf8")) as DrainSettings;
+    (word === GONE ? leave(settings) : drain(settings)).catch((error: Error) => {
         console.error(`drain: ${error.message}`);
         process.exitCode = 1;
     });

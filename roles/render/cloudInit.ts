@@ -18,7 +18,16 @@ import {
     secretRefs,
 } from "../role";
 import { inOrder } from "./process";
-import { bootUnit, journalLimits, readyUnit, renderUnit, sharedFolders, type UnitFile, unitFile } from "./systemd";
+import {
+    bootUnit,
+    journalLimits,
+    kernelSettings,
+    readyUnit,
+    renderUnit,
+    sharedFolders,
+    type UnitFile,
+    unitFile,
+} from "./systemd";
 
 /** The most that EC2 takes, bytes, before base64. */
 export const userDataLimit = 16 * 1024;
@@ -157,7 +166,7 @@ export function cloudLayout(machine: string, address: string): Layout {
  */
 export function renderCloudInit(args: CloudInitArgs): CloudInit {
     const machine = cloudMachine(args);
-    const text = cloudConfig(machine, args.layout);
+    const text = cloudConfig(machine, args.role.sysctls, args.layout);
     // Not zlib, whose output differs between processors; and no time of day.
     const bytes = gzipSync(Buffer.from(text), { level: 9, mtime: 0 });
     if (bytes.length > userDataLimit) {
@@ -273,7 +282,7 @@ function trimmed(url: string): string {
 }
 
 /** The user data as text. */
-function cloudConfig(machine: CloudMachine, layout: Layout): string {
+function cloudConfig(machine: CloudMachine, sysctls: Role["sysctls"], layout: Layout): string {
     const path = `${layout.etc}/machine.json`;
     const fetch = `${layout.etc}/fetch.sh`;
     const file = (at: string, content: string, permissions: string) => ({ path: at, permissions, content });
@@ -285,10 +294,13 @@ function cloudConfig(machine: CloudMachine, layout: Layout): string {
             file(`${UNITS}/${readyUnit}`, readyService(path, layout), "0644"),
             file("/etc/systemd/journald.conf.d/gateway.conf", journalLimits(), "0644"),
             file("/etc/tmpfiles.d/gateway.conf", sharedFolders(layout), "0644"),
+            ...(sysctls ? [file("/etc/sysctl.d/60-gateway.conf", kernelSettings(sysctls), "0644")] : []),
         ],
         runcmd: [
             ["systemctl", "daemon-reload"],
             ["systemctl", "try-restart", "systemd-journald.service"],
+            // At the first boot systemd has looked before the file was there.
+            ...(sysctls ? [["systemctl", "restart", "systemd-sysctl.service"]] : []),
             ["systemctl", "enable", bootUnit, readyUnit],
             ["systemctl", "start", "--no-block", bootUnit, readyUnit],
         ],

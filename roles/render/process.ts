@@ -27,6 +27,8 @@ export interface ProcessService {
     readonly after: readonly string[];
     readonly ready?: Probe;
     readonly beforeStop: readonly (readonly string[])[];
+    readonly afterStop?: readonly (readonly string[])[];
+    readonly reloads?: readonly string[];
     readonly stopTimeoutSeconds: number;
 }
 
@@ -36,7 +38,8 @@ export function processLayout(machine: string, address: string): Layout {
 }
 
 /**
- * Renders a role to supervised processes. Pure: the same role gives the same machine.
+ * Renders a role to supervised processes. Pure: the same role gives the same machine. Its `sysctls` are left out: the kernel
+ * is that of the caller's computer.
  *
  * @throws Error when services wait for each other or for one that does not exist, or a binary is missing: a mistake
  *         in the role, not of a user.
@@ -76,6 +79,8 @@ function withDefaults(service: Service): ProcessService {
         after: service.after ?? [],
         ...(service.ready ? { ready: service.ready } : {}),
         beforeStop: service.beforeStop ?? [],
+        ...(service.afterStop ? { afterStop: service.afterStop } : {}),
+        ...(service.reloads ? { reloads: service.reloads } : {}),
         stopTimeoutSeconds: service.stopTimeoutSeconds ?? 10,
     };
 }

@@ -77,10 +77,11 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
                 (name) => `ExecStartPost=+-/bin/systemctl kill --signal=HUP --kill-who=main ${unitName(name)}`,
             ),
             ...(service.beforeStop ?? []).map((argv) => `ExecStop=-${command(ifRunning(argv))}`),
+            ...(service.afterStop ?? []).map((argv) => `ExecStopPost=-${command(argv)}`),
             // systemd 252 cannot lengthen the pause (RestartSteps= came with 254).
             ...(oneshot ? ["Restart=on-failure", "RestartSec=2s"] : ["Restart=always", "RestartSec=1s"]),
             `TimeoutStartSec=${oneshot ? ONESHOT_SECONDS : READY_SECONDS + 30}s`,
-            // For each command before the stop, and for the stop itself.
+            // For each command before and after the stop, and for the stop itself.
             `TimeoutStopSec=${service.stopTimeoutSeconds ?? 10}s`,
             ...(service.endsChildren ? ["KillMode=mixed"] : []),
             `User=${service.user}`,
@@ -116,6 +117,22 @@ export function journalLimits(): string {
             "RateLimitBurst=5000",
         ],
     });
+}
+
+/**
+ * Settings of the kernel, `sysctl.d(5)`, which systemd makes at each boot.
+ *
+ * @throws Error for a name or value that would say something else there: a mistake in the role.
+ */
+export function kernelSettings(sysctls: Readonly<Record<string, number>>): string {
+    return Object.entries(sysctls)
+        .map(([name, value]) => {
+            if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name) || !Number.isInteger(value)) {
+                throw new Error(`${name} = ${value} is no setting of the kernel`);
+            }
+            return `${name} = ${value}\n`;
+        })
+        .join("");
 }
 
 /** The folders that the services share, `tmpfiles.d(5)`. The sticky bit keeps a service from another's files. */

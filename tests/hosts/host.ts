@@ -8,7 +8,7 @@ import { type CommandOptions, command } from "./command";
 import { Disk } from "./disk";
 import { imagePath } from "./image";
 import type { Inhabitant, Lab } from "./lab";
-import { type Addressing, Wire } from "./wire";
+import { type Addressing, type Slowness, Wire } from "./wire";
 
 /** What a machine is made of. */
 export interface HostArgs extends Addressing {
@@ -57,6 +57,8 @@ export class Host implements Inhabitant {
     private metadata: ChildProcess | undefined;
     private destroyed: Promise<void> | undefined;
     private isCutOff = false;
+    /** Since it ended in order to be started again, until it is. */
+    private rebooting: Promise<void> | undefined;
 
     private constructor(
         private readonly lab: Lab,
@@ -148,7 +150,7 @@ export class Host implements Inhabitant {
     /** What the machine is just now; it may also have switched itself off. */
     get state(): "running" | "off" | "destroyed" {
         if (this.destroyed) return "destroyed";
-        return this.nspawn && isRunning(this.nspawn) ? "running" : "off";
+        return this.rebooting || (this.nspawn && isRunning(this.nspawn)) ? "running" : "off";
     }
 
     /** What it printed on its console, since it was made. */
@@ -169,6 +171,10 @@ export class Host implements Inhabitant {
     /** Switches the machine on; with what it had on its disk when it was switched off. */
     async start(): Promise<void> {
         if (this.state !== "off") throw new Error(`${this.name} is ${this.state}`);
+        await this.launch();
+    }
+
+    private async launch(): Promise<void> {
         const nspawn = [
             ...["systemd-nspawn", "--quiet", "--boot", `--directory=${this.disk.root}`, `--machine=${this.name}`],
             // There need be no systemd outside.
@@ -186,7 +192,7 @@ export class Host implements Inhabitant {
         this.exited = new Promise((done) => {
             child.once("exit", (code) => {
                 done();
-                if (this.nspawn === child && !this.destroyed) this.onExit(code).catch(() => undefined);
+                if (this.nspawn === child && !this.destroyed) this.onExit(code);
             });
             child.once("error", () => done());
         });
@@ -202,9 +208,15 @@ export class Host implements Inhabitant {
     }
 
     /** A machine that is off answers nothing; one that wants to boot again does. */
-    private async onExit(code: number | null): Promise<void> {
-        if (code === REBOOT) await this.start();
-        else await this.wire.cut();
+    private onExit(code: number | null): void {
+        const next = code === REBOOT ? this.launch() : this.wire.cut();
+        const settled = next
+            // It is seen by its state.
+            .catch(() => undefined)
+            .finally(() => {
+                if (this.rebooting === settled) this.rebooting = undefined;
+            });
+        if (code === REBOOT) this.rebooting = settled;
     }
 
     /**
@@ -290,6 +302,12 @@ export class Host implements Inhabitant {
         if (this.state === "running") await this.wire.join();
     }
 
+    /** Makes its network slow or lossy; without arguments, as it was. */
+    async slow(slowness?: Slowness): Promise<void> {
+        if (slowness) await this.wire.slow(slowness);
+        else await this.wire.unslow();
+    }
+
     /** Fills its disk. */
     fillDisk(): Promise<void> {
         return this.disk.fill();
@@ -311,6 +329,7 @@ export class Host implements Inhabitant {
     }
 
     private async takeApart(): Promise<void> {
+        await this.rebooting;
         await this.wire.cut();
         if (this.nspawn && isRunning(this.nspawn)) {
             // Without systemd there is nothing but nspawn yet.
@@ -327,11 +346,7 @@ export class Host implements Inhabitant {
         await this.wire.remove();
         await this.disk.remove();
         // Whoever was killed may take a moment to be gone.
-        const gone = () => {
-            removeCgroup(this.cgroup);
-            return true;
-        };
-        await waitFor(`the end of ${this.name}'s processes`, gone, TIMEOUTS.gone);
+        await waitFor(`the end of ${this.name}'s processes`, () => removeCgroup(this.cgroup), TIMEOUTS.gone);
         this.lab.release(this.name);
     }
 }

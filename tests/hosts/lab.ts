@@ -81,16 +81,8 @@ export async function runInLab(argv: readonly string[], say: (line: string) => v
         });
     } finally {
         for (const name of signals) process.off(name, end);
-        sweepWhenEmpty(cgroup);
-    }
-}
-
-/** Removes the lab's cgroup, unless a process of it is still dying; then the next lab does. */
-function sweepWhenEmpty(cgroup: string): void {
-    try {
+        // If somebody in it is still dying, the next lab does it.
         removeCgroup(cgroup);
-    } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
     }
 }
 

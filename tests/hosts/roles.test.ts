@@ -17,7 +17,7 @@ import { command } from "./command";
 import { Host } from "./host";
 import { Lab } from "./lab";
 import { type Listening, serveFolder, serveParameters, serveRoleCredentials } from "./standIns";
-import { needsLab } from "./support";
+import { needsLab } from "./support/expect";
 
 // Only what is the same on every target is taken from it.
 const { config } = parseConfig({ targets: "local" });

@@ -1,13 +1,15 @@
 import * as assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { type StdioOptions, spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { waitFor } from "../../supervisor/wait";
+import { sweepCgroups } from "./cgroups";
 import { command } from "./command";
 import { type Cloud, Fleet, type Instance } from "./fleet";
 import { Host } from "./host";
 import { LAB_FOLDER, Lab } from "./lab";
-import { connectTo, needsLab } from "./support";
+import { connectTo, heard, needsLab } from "./support/expect";
 
 /** A service that says one word to whoever connects, as user data. */
 function speaks(word: string, port = 7): string {
@@ -73,17 +75,26 @@ describe("machines booted from user data", function () {
         assert.equal(await command(["ip", "route", "show", "default"]), "");
     });
 
-    it("take an address that another machine had", async () => {
-        await serves(second.address);
-        const move = (host: Host, action: string) =>
-            host.exec(["ip", "address", action, "198.18.9.1/32", "dev", "host0"]);
-        await move(second, "add");
-        assert.equal(await speaksAt("198.18.9.1"), "second");
-        await move(second, "del");
-        await move(first, "add");
-        // As keepalived does; the lab and the other machine hear it.
-        await first.exec(["arping", "-c", "1", "-U", "-I", "host0", "198.18.9.1"]);
-        assert.equal(await speaksAt("198.18.9.1", second), "first");
+    it("take over an address, as balancers do with keepalived", async () => {
+        await Promise.all([serves(first.address), serves(second.address)]);
+        for (const [host, peer, priority] of [
+            [first, second, 200],
+            [second, first, 100],
+        ] as const) {
+            writeFileSync(
+                join(host.root, "etc/keepalived/keepalived.conf"),
+                keepalived(host, peer, priority, "198.18.9.1"),
+            );
+            await host.exec(["systemctl", "start", "keepalived"]);
+        }
+        const answers = (word: string) =>
+            waitFor(`"${word}" at the shared address`, async () => (await heard("198.18.9.1", 7)) === word, 20_000);
+        await answers("first");
+        await first.cutOff();
+        await answers("second");
+        await first.reconnect();
+        await answers("first");
+        for (const host of [first, second]) await host.exec(["systemctl", "stop", "keepalived"]);
     });
 
     it("have a metadata service of their own, which is not theirs to stop", async () => {
@@ -101,6 +112,43 @@ describe("machines booted from user data", function () {
         assert.equal(await second.exec(["systemctl", "is-active", "speaker"]), "active");
         await second.reconnect();
         assert.equal(await speaksAt("198.18.1.2"), "second");
+    });
+
+    it("are slow, or lose what they are sent, without losing their connections", async () => {
+        await serves(second.address);
+        // 4 MB, so that the kernel leaves segments and checksums to the hardware, if anywhere.
+        await second.exec([
+            "sh",
+            "-c",
+            "dd if=/dev/urandom of=/srv/blob bs=1M count=4; sha256sum </srv/blob >/srv/sum",
+        ]);
+        await second.exec(["systemd-run", "--unit=web", "python3", "-m", "http.server", "--directory=/srv", "8000"]);
+        await waitFor(
+            "the web server",
+            async () => (await connectTo(second.address, 8000, 1000)) === "connected",
+            10_000,
+        );
+        const blob = "curl -sS --max-time 60 http://198.18.1.2:8000/blob | sha256sum";
+        const sum = await second.exec(["cat", "/srv/sum"]);
+
+        await second.slow({ delayMs: 100 });
+        const pinged = await first.exec(["ping", "-c", "2", "-W", "10", "198.18.1.2"]);
+        // The least of them: a busy computer makes it longer, never shorter.
+        assert.ok(Number(/rtt min[^=]*= ([\d.]+)/.exec(pinged)?.[1]) >= 200, pinged);
+        assert.equal(await first.exec(["sh", "-c", blob], { timeoutMs: 90_000 }), sum);
+
+        await second.slow({ lossPercent: 20 });
+        const lossy = await first.exec(["sh", "-c", "ping -c 200 -i 0.01 -W 2 198.18.1.2 || true"]);
+        const received = Number(/(\d+) received/.exec(lossy)?.[1]);
+        assert.ok(received > 0 && received < 200, lossy);
+        assert.equal(await first.exec(["sh", "-c", blob], { timeoutMs: 90_000 }), sum);
+
+        await second.slow({ delayMs: 10 });
+        await second.cutOff();
+        assert.equal(await connectTo("198.18.1.2", 8000, 1500), "silence");
+        await second.reconnect();
+        await second.slow();
+        assert.equal(await first.exec(["sh", "-c", blob]), sum);
     });
 
     it("accept connections when their service is stopped by a signal, and answer nothing", async () => {
@@ -187,6 +235,32 @@ describe("machines booted from user data", function () {
         assert.equal(await connectTo("198.18.2.2", 7, 1000), "silence");
     });
 
+    it("die with their lab, even when that is killed", async () => {
+        const before = processes();
+        const added = () => processes().filter((each) => !before.includes(each));
+        const argv = ["--import=tsx", join(__dirname, "enter.ts"), process.execPath, "--import=tsx"];
+        const stdio: StdioOptions = ["ignore", "pipe", "inherit"];
+        const other = spawn(process.execPath, [...argv, join(__dirname, "support/oneMachine.ts")], { stdio });
+        let said = "";
+        other.stdout?.on("data", (text: Buffer) => {
+            said += text;
+        });
+        await waitFor("a machine in another lab", () => said.includes("running"), 30_000);
+        assert.notDeepEqual(added(), []);
+        other.kill("SIGKILL");
+        const noneLeft = () => {
+            if (added().length === 0) return true;
+            throw new Error(added().join(" | ").replaceAll("\0", " "));
+        };
+        await waitFor("their end", noneLeft, 10_000);
+        // All that is left has no owner and no process, and goes when another lab is made.
+        const left = () => {
+            sweepCgroups();
+            return cgroupsOf(other.pid as number);
+        };
+        await waitFor("the end of its cgroups", () => left().length === 0, 10_000);
+    });
+
     it("leave nothing behind", async () => {
         const place = join(LAB_FOLDER, "first");
         assert.ok(existsSync(place));
@@ -199,6 +273,36 @@ describe("machines booted from user data", function () {
         lab = undefined as never;
     });
 });
+
+/** keepalived's configuration for an address that two machines share; they know each other, and need no multicast. */
+function keepalived(host: Host, peer: Host, priority: number, address: string): string {
+    return `
+global_defs {
+    vrrp_version 3
+}
+vrrp_instance shared {
+    state BACKUP
+    interface host0
+    virtual_router_id 1
+    priority ${priority}
+    advert_int 0.2
+    unicast_src_ip ${host.address}
+    unicast_peer {
+        ${peer.address}
+    }
+    virtual_ipaddress {
+        ${address}/32
+    }
+}
+`;
+}
+
+/** The cgroups of a lab that a process started. */
+function cgroupsOf(pid: number): string[] {
+    return readdirSync("/sys/fs/cgroup", { recursive: true, encoding: "utf8" }).filter((path) =>
+        new RegExp(`gateway-lab-\\d+-${pid}-`).test(path),
+    );
+}
 
 /** The programs that run in the lab, but for those that look. */
 function processes(): string[] {

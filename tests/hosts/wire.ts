@@ -1,11 +1,16 @@
 /** A machine's network: a namespace of its own, and a cable to the lab's bridge. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
 import { command } from "./command";
 import { BRIDGE, checkLabAddress, hardwareAddress, METADATA_ADDRESS } from "./lab";
 
 /** The machine's interface, in its namespace. */
 export const INTERFACE = "host0";
-/** States of a bridge's port. */
-const [DISABLED, FORWARDING] = ["0", "3"];
+/** States of a bridge's port, by their numbers in the kernel. */
+const PORT_STATES = { disabled: 0, forwarding: 3 };
+/** The program that makes a cable slow. */
+const RELAY = join(__dirname, "slow.py");
 
 /** How a machine is addressed. */
 export interface Addressing {
@@ -19,8 +24,20 @@ export interface Addressing {
     readonly extraAddresses?: readonly string[];
 }
 
+/** How slow a cable is. */
+export interface Slowness {
+    /** Added to each packet, in both directions: a round trip takes twice as much longer. Default 0. */
+    readonly delayMs?: number;
+    /** How many packets are lost, in each direction. Default 0. */
+    readonly lossPercent?: number;
+}
+
 /** A machine's cable. */
 export class Wire {
+    /** What makes it slow. */
+    private relay: ChildProcess | undefined;
+    private isCut = false;
+
     private constructor(
         /** Name of the network namespace, for `ip netns`. */
         readonly namespace: string,
@@ -88,20 +105,69 @@ export class Wire {
 
     /** Lets no packet through any more, in neither direction. The machine still has a link, as on a cloud. */
     async cut(): Promise<void> {
-        await this.setPort(DISABLED as string);
+        this.isCut = true;
+        await this.setPort();
     }
 
     /** Lets packets through again. */
     async join(): Promise<void> {
-        await this.setPort(FORWARDING as string);
+        this.isCut = false;
+        await this.setPort();
     }
 
-    private async setPort(state: string): Promise<void> {
-        await command(["bridge", "link", "set", "dev", this.port, "state", state]);
+    private async setPort(): Promise<void> {
+        const port = this.relay ? this.bridgeSide : this.port;
+        const state = this.isCut ? PORT_STATES.disabled : PORT_STATES.forwarding;
+        await command(["bridge", "link", "set", "dev", port, "state", String(state)]);
+    }
+
+    /** A second cable, when it is slow: between it and the first one is the relay. */
+    private get relaySide(): string {
+        return this.port.replace("v", "r");
+    }
+
+    private get bridgeSide(): string {
+        return this.port.replace("v", "s");
+    }
+
+    /** Has each packet wait, or lost; by a process, because not every kernel has the queueing discipline netem. */
+    async slow({ delayMs = 0, lossPercent = 0 }: Slowness): Promise<void> {
+        await this.unslow();
+        const [near, far] = [this.relaySide, this.bridgeSide];
+        await command(["ip", "link", "add", near, "type", "veth", "peer", "name", far]);
+        for (const end of [near, far]) await command(["ip", "link", "set", end, "addrgenmode", "none"]);
+        await command(["ip", "link", "set", this.port, "nomaster"]);
+        // The lab itself is not to answer here: that would go past the relay.
+        for (const end of [this.port, near]) await command(["ip", "link", "set", end, "arp", "off", "up"]);
+        const argv = ["python3", RELAY, this.port, near, String(delayMs), String(lossPercent)];
+        const [program, ...args] = argv as [string];
+        this.relay = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+        const first = await Promise.race([
+            once(this.relay.stdout as NodeJS.ReadableStream, "data"),
+            once(this.relay, "exit"),
+        ]);
+        if (!Buffer.isBuffer(first[0])) throw new Error(`the relay of ${this.namespace} ended with ${first[0]}`);
+        await command(["ip", "link", "set", far, "master", BRIDGE, "up"]);
+        await this.setPort();
+    }
+
+    /** Undoes {@link slow}. */
+    async unslow(): Promise<void> {
+        const { relay } = this;
+        if (!relay) return;
+        this.relay = undefined;
+        if (relay.exitCode === null && relay.signalCode === null) {
+            relay.kill("SIGKILL");
+            await once(relay, "exit");
+        }
+        await command(["ip", "link", "del", this.relaySide]);
+        await command(["ip", "link", "set", this.port, "master", BRIDGE]);
+        await this.setPort();
     }
 
     /** Removes it. */
     async remove(): Promise<void> {
+        await this.unslow();
         // The kernel removes a namespace, and the cable with it, some time later; its end here has to be gone now.
         await command(["ip", "link", "del", this.port]);
         await command(["ip", "netns", "del", this.namespace]);

@@ -206,6 +206,29 @@ describe("the supervisor", function () {
         });
     });
 
+    describe("when a service ends by itself", () => {
+        it("runs its commands after the stop, starts it again, and has others read their configuration again", async () => {
+            const machine = machineOf([
+                service("agent", {
+                    argv: shell("trap 'echo again >> lib/order' HUP; touch run/agent; while :; do sleep 0.05; done"),
+                    ready: { kind: "file", path: "run/agent" },
+                }),
+                service("s", {
+                    argv: shell("echo start >> lib/order; touch run/s; exec sleep 1000"),
+                    after: ["agent"],
+                    ready: { kind: "file", path: "run/s" },
+                    afterStop: [shell("rm run/s; sleep 0.3; echo after >> lib/order")],
+                    reloads: ["agent", "absent"],
+                }),
+            ]);
+            await boot(machine);
+            signal(pidOf("s"), "SIGKILL");
+            await waitFor("the agent to be told", () => lines("lib/order").includes("again"), SOON);
+            // Not at the first start, when the agent has just read it.
+            assert.deepEqual(lines("lib/order"), ["start", "after", "start", "again"]);
+        });
+    });
+
     describe("keeps secrets", () => {
         it("in files that only their owner reads, and shows them nowhere else", async () => {
             const machine = machineOf(
@@ -285,6 +308,37 @@ describe("the supervisor", function () {
             assert.equal(readLiveRecord(directory()), undefined);
             assert.match(read("log/supervisor.log"), /b: .*exit 1.* before the stop: exit code 1/);
             assert.deepEqual(processesBelow(directory()), []);
+        });
+
+        it("with its commands after the stop, once the process is gone and before the next one stops", async () => {
+            const machine = machineOf([
+                recorder("a"),
+                recorder("b", {
+                    after: ["a"],
+                    beforeStop: [shell("echo first >> lib/ends")],
+                    afterStop: [shell("exit 1"), shell("sleep 0.2; echo last >> lib/ends")],
+                }),
+            ]);
+            await boot(machine);
+            await stopMachine(home, "m-0");
+            assert.deepEqual(lines("lib/ends"), ["first", "b", "last", "a"]);
+            assert.match(read("log/supervisor.log"), /b: .*exit 1.* after the stop: exit code 1/);
+        });
+
+        it("while the commands after a stop run, and does not start what they belong to again", async () => {
+            const machine = machineOf([
+                service("s", {
+                    argv: shell("echo start >> lib/starts; touch run/s; exec sleep 1000"),
+                    ready: { kind: "file", path: "run/s" },
+                    afterStop: [shell("touch run/after; sleep 0.5; echo after >> lib/starts")],
+                }),
+            ]);
+            await boot(machine);
+            signal(pidOf("s"), "SIGKILL");
+            await waitFor("the command", () => existsSync(join(directory(), "run/after")), SOON);
+            await stopMachine(home, "m-0");
+            assert.deepEqual(lines("lib/starts"), ["start", "after"]);
+            assert.equal(stateOf("s")?.state, "stopped");
         });
 
         it("with SIGKILL for what does not stop in its time, and the others still in order", async () => {

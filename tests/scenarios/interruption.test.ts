@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "no
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { engineProcesses, engineScope } from "../../replacement/engineProcesses";
 import { deploy, destroy, isChange, open, preview } from "../../scripts/deploy";
 import { toolPath } from "../../scripts/tools";
 import { stopMachine } from "../../supervisor/machine";
@@ -77,6 +78,7 @@ describe("a deployment that is disturbed", function () {
             signal(-(child.pid as number), "SIGKILL");
             await waitFor("it to be dead", () => child.exitCode !== null || child.signalCode !== null, 5_000);
             await up();
+            assert.deepEqual(engines(child.pid as number), []);
             assert.equal(isChange(await preview(await open("local", options), options)), false);
             assert.deepEqual(supervisors(), ["consul-0", "gw-0", "gw-1", "lb-0", "replacer"]);
             await destroy(await open("local", options), options);
@@ -88,6 +90,13 @@ describe("a deployment that is disturbed", function () {
         const script = join(__dirname, "../local/support/deploy.ts");
         const args = ["--import", "tsx", script, JSON.stringify(overrides)];
         return spawn(process.execPath, args, { detached: true, stdio: "ignore" });
+    }
+
+    /** The processes of the engine that a run has started. */
+    function engines(pid: number): number[] {
+        return engineProcesses(engineScope("local", home))
+            .filter(({ daemon }) => daemon.startsWith(`${pid}.`))
+            .map((found) => found.pid);
     }
 
     function lockHeld(): boolean {

@@ -89,6 +89,13 @@ class Deployment {
         );
     }
 
+    /** What a cloud's load balancer gets from each balancer when it asks whether that is well: 200 to 399 means so. */
+    checked(): Promise<number[]> {
+        const ask = async (host: number) =>
+            (await fetch(`http://${this.network}.${host}:9192/`, { redirect: "manual" })).status;
+        return Promise.all([21, 22].map(ask));
+    }
+
     /** What the reconciler of a balancer says. */
     reconciler(machine: string): ReconcilerStatus {
         return JSON.parse(readFileSync(join(this.directory(machine), "run/reconciler.json"), "utf8"));
@@ -195,6 +202,7 @@ describe("other stacks on this computer", function () {
             assert.equal(isChange(changes), false, JSON.stringify(changes));
             const { failures } = await during(async () => undefined);
             assert.deepEqual(failures, []);
+            assert.deepEqual(await deployment.checked(), [200, 200]);
         });
 
         it("keeps its keys out of logs, command lines, environments and files that others can read", () => {
@@ -333,6 +341,12 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(slots(), before);
         });
 
+        it("finds the gateways again when all balancers were told to stop at once, and are new", async () => {
+            for (const name of ["lb-0", "lb-1"]) await stopMachine({ machines: deployment.machines }, name);
+            assert.equal((await deployment.deploy()).create, 2);
+            await deployment.inRotation(stack, 0, 1);
+        });
+
         it("rolls the gateways one at a time without a failed call", async () => {
             await deployment.configure(stack, {
                 "gateway:service": { stopTimeoutSeconds: 10, environment: { GREETING: "hello" } },
@@ -380,6 +394,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(deployment.services("lb-0"), ["consul", "fabio"]);
             const changes = await deployment.preview();
             assert.equal(isChange(changes), false, JSON.stringify(changes));
+            assert.deepEqual(await deployment.checked(), [303, 303]);
         });
 
         it("shows no secret, and lets nobody change its routes", async () => {
@@ -387,6 +402,20 @@ describe("other stacks on this computer", function () {
             const config = await (await fetch(`${page}/api/config`)).text();
             assert.match(config, /"Token":\s*""/);
             assert.equal((await fetch(`${page}/api/manual/`, { method: "PUT", body: "{}" })).status, 403);
+        });
+
+        it("deregisters a gateway as its process dies, and registers it when that is back", async () => {
+            const { api, serviceId, token } = JSON.parse(
+                readFileSync(join(deployment.directory("gw-1"), "etc/drain.json"), "utf8"),
+            ) as ConsulRegistration;
+            const answers = async () => {
+                const url = `${api}/v1/agent/health/service/id/${serviceId}`;
+                return (await fetch(url, { headers: { "X-Consul-Token": token } })).status;
+            };
+            assert.equal(await answers(), 200);
+            deployment.kill("gw-1", "gateway");
+            await waitFor("its deregistration", async () => (await answers()) === 404, 10_000, 5);
+            await deployment.inRotation("fabio", 0, 1);
         });
 
         it("no longer sends calls to a gateway whose machine was killed, and does when it is back", async () => {

@@ -179,6 +179,22 @@ describe("the configuration of target aws", () => {
         ]);
     });
 
+    it("takes every way of balancing, and asks nothing of Consul servers where there are none", () => {
+        for (const stack of ["consul-template-haproxy", "fabio", "serf-haproxy"]) {
+            assert.equal(parseConfig({ ...least, loadBalancer: { stack } }).config.loadBalancerStack, stack);
+        }
+        const twoZones = aws({
+            network: { kind: "own", zones: ["eu-central-1a", "eu-central-1b"] },
+            clientCidrs: ["203.0.113.0/24"],
+        });
+        const withoutConsul = { ...twoZones, loadBalancer: { stack: "serf-haproxy" }, discovery: { servers: 1 } };
+        assert.deepEqual(parseConfig(withoutConsul).warnings, []);
+        assert.equal(parseConfig(twoZones).warnings.length, 1);
+        assert.deepEqual(problems({ ...withoutConsul, loadBalancer: { stack: "serf-haproxy", balancers: 1 } }), [
+            "gateway:loadBalancer.balancers: got 1; allowed: a whole number from 2 to 5, because not every target is local",
+        ]);
+    });
+
     it("gives the balancers room for as many gateways as AutoScaling may make", () => {
         assert.equal(parseConfig(aws({ targetTracking: { maxSize: 40 } })).config.balancerSlots, 80);
     });

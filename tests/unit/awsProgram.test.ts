@@ -1,5 +1,6 @@
 import * as assert from "node:assert/strict";
 import { ConfigError } from "../../components/config";
+import type { LOAD_BALANCER_STACKS } from "../../components/config/schema";
 import { assertGolden } from "../golden/compare";
 import { GIVEN_SUBNETS, TEMPLATE_VERSION } from "./support/awsMocks";
 import { awsDevConfig, awsDevStack, decodeUserData } from "./support/awsStack";
@@ -22,11 +23,17 @@ const program = (changes: Changes = {}, options: RunOptions = {}) =>
         ...options,
     });
 
-let committed: ReturnType<typeof program> | undefined;
-/** One run of the stack as it is committed, for all tests that only look at it. */
-const deployment = () => {
-    committed ??= program();
-    return committed;
+type Stack = (typeof LOAD_BALANCER_STACKS)[number];
+
+/** A change of what is committed to another way of balancing. */
+const balancedBy = (stack: Stack): Changes => ({ "gateway:loadBalancer": { stack } });
+
+const deployments = new Map<Stack, ReturnType<typeof program>>();
+/** One run of the stack as it is committed, or with another way of balancing, for all tests that only look at it. */
+const deployment = (stack: Stack = "consul-template-haproxy") => {
+    const run = deployments.get(stack) ?? program(stack === "consul-template-haproxy" ? {} : balancedBy(stack));
+    deployments.set(stack, run);
+    return run;
 };
 
 const aws = (changes: Record<string, unknown>): Changes => ({ "gateway:aws": changes });
@@ -49,6 +56,49 @@ const SECURITY_GROUP = "aws:ec2/securityGroup:SecurityGroup";
 const INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
 const EGRESS = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule";
 const USER_DATA = ["userData", "userDataBase64"];
+
+/** What groups let in from other groups: who, how, from port to port, whom. Sorted. */
+function openAmongGroups(resources: readonly Registration[]): string[] {
+    return ofType(resources, INGRESS)
+        .map(({ inputs }) => inputs)
+        .filter((rule) => rule.referencedSecurityGroupId !== undefined)
+        .map((rule) =>
+            [rule.securityGroupId, rule.ipProtocol, rule.fromPort, rule.toPort, rule.referencedSecurityGroupId]
+                .join(" ")
+                .replaceAll("aws-", "")
+                .replaceAll("-group-id", "")
+                .replaceAll("network-members-id", "members"),
+        )
+        .sort();
+}
+
+/** What each kind of machine may do, by the policy's name. */
+function policiesOf(resources: readonly Registration[]): Record<string, Record<string, unknown>[]> {
+    return Object.fromEntries(
+        ofType(resources, "aws:iam/rolePolicy:RolePolicy").map(({ name, inputs }) => [
+            name,
+            (JSON.parse(String(inputs.policy)) as { Statement: Record<string, unknown>[] }).Statement,
+        ]),
+    );
+}
+
+/** The statement that allows to read these secrets. */
+const read = (...secrets: string[]) => ({
+    Effect: "Allow",
+    Action: ["ssm:GetParameters"],
+    Resource: secrets.map((secret) => `arn:aws-discovery-secret-${secret}`),
+});
+
+/** The statement by which agents find the Consul servers. */
+const find = { Effect: "Allow", Action: ["ec2:DescribeInstances"], Resource: "*" };
+
+/** The statement by which a gateway's instance lets the hook go on that holds it. */
+const complete = {
+    Effect: "Allow",
+    Action: ["autoscaling:CompleteLifecycleAction"],
+    Resource:
+        "arn:aws:autoscaling:eu-central-1:123456789012:autoScalingGroup:*:autoScalingGroupName/gateway-test-aws-pool",
+};
 
 /** Every machine's user data, by the resource's name. */
 function userDataOf(resources: readonly Registration[]): [string, string][] {
@@ -77,17 +127,6 @@ describe("the whole program on AWS", function () {
         restoreHome = useTemporaryHome();
     });
     after(() => restoreHome());
-
-    it("gives each resource the inputs, the parents and the provider of the golden file", async () => {
-        const { resources } = await deployment();
-        const all = byName(resources).map((resource) => ({
-            urn: `${resource.typeChain}::${resource.name}`,
-            provider: resource.provider,
-            inputs: goldenInputs(resource),
-            secretInputs: resource.secretInputs,
-        }));
-        assertGolden("program/aws-dev.json", goldenJson(all));
-    });
 
     it("makes the pool as an AutoScaling group that replaces, drains and rolls", async () => {
         const { resources } = await deployment();
@@ -272,16 +311,7 @@ describe("the whole program on AWS", function () {
                 cidrIpv4: "203.0.113.0/24",
             },
         ]);
-        const open = rules
-            .filter((rule) => rule.referencedSecurityGroupId !== undefined)
-            .map((rule) =>
-                [rule.securityGroupId, rule.ipProtocol, rule.fromPort, rule.toPort, rule.referencedSecurityGroupId]
-                    .join(" ")
-                    .replaceAll("aws-", "")
-                    .replaceAll("-group-id", "")
-                    .replaceAll("network-members-id", "members"),
-            );
-        assert.deepEqual(open.sort(), [
+        assert.deepEqual(openAmongGroups(resources), [
             "balancer tcp 8301 8301 members",
             "balancer tcp 9190 9190 edge",
             "balancer tcp 9192 9192 edge",
@@ -329,28 +359,8 @@ describe("the whole program on AWS", function () {
 
     it("allows each kind of machine what it needs, and nothing else", async () => {
         const { resources } = await deployment();
-        const policies = Object.fromEntries(
-            ofType(resources, "aws:iam/rolePolicy:RolePolicy").map(({ name, inputs }) => [
-                name,
-                (JSON.parse(String(inputs.policy)) as { Statement: Record<string, unknown>[] }).Statement,
-            ]),
-        );
-        const read = (...secrets: string[]) => ({
-            Effect: "Allow",
-            Action: ["ssm:GetParameters"],
-            Resource: secrets.map((secret) => `arn:aws-discovery-secret-${secret}`),
-        });
-        const find = { Effect: "Allow", Action: ["ec2:DescribeInstances"], Resource: "*" };
-        assert.deepEqual(policies["aws-pool-policy"], [
-            read("gatewayAgentToken", "gossipKey"),
-            find,
-            {
-                Effect: "Allow",
-                Action: ["autoscaling:CompleteLifecycleAction"],
-                Resource:
-                    "arn:aws:autoscaling:eu-central-1:123456789012:autoScalingGroup:*:autoScalingGroupName/gateway-test-aws-pool",
-            },
-        ]);
+        const policies = policiesOf(resources);
+        assert.deepEqual(policies["aws-pool-policy"], [read("gatewayAgentToken", "gossipKey"), find, complete]);
         assert.deepEqual(policies["aws-balancer-policy"], [
             read("balancerAgentToken", "balancerToken", "gossipKey"),
             find,
@@ -361,22 +371,6 @@ describe("the whole program on AWS", function () {
             arn.replace("arn:aws-discovery-secret-", ""),
         );
         assert.ok(names.includes("serverKey") && names.includes("managementToken") && !names.includes("caKey"));
-    });
-
-    it("lets machines read exactly the secrets that their user data names", async () => {
-        const { resources } = await deployment();
-        const kinds = { "aws-discovery-0": "discovery", "aws-balancer-1": "balancer", "aws-pool-template": "pool" };
-        for (const [name, kind] of Object.entries(kinds)) {
-            const [, userData = ""] = userDataOf(resources).find(([resource]) => resource === name) ?? [];
-            const { text, machine } = decodeUserData(userData);
-            assert.deepEqual(machine.secrets, { kind: "ssm", region: "eu-central-1", prefix: "/gateway/test" });
-            const named_ = [...new Set([...text.matchAll(/@@secret:(\w+)@@/g)].map(([, secret]) => secret))].sort();
-            const { inputs } = named(resources, `aws-${kind}-policy`, "aws:iam/rolePolicy:RolePolicy");
-            const allowed = [...String(inputs.policy).matchAll(/arn:aws-discovery-secret-(\w+)/g)].map(
-                ([, secret]) => secret,
-            );
-            assert.deepEqual(allowed, named_, kind);
-        }
     });
 
     it("allows to decrypt with a key of one's own, for these parameters only", async () => {
@@ -398,44 +392,6 @@ describe("the whole program on AWS", function () {
         });
         for (const { inputs: parameter } of ofType(resources, "aws:ssm/parameter:Parameter"))
             assert.equal(parameter.keyId, kmsKeyArn);
-    });
-
-    it("stores secrets as encrypted parameters, and nowhere else", async () => {
-        const { resources, result } = await deployment();
-        const parameters = ofType(resources, "aws:ssm/parameter:Parameter");
-        assert.deepEqual(
-            Object.fromEntries(parameters.map(({ inputs }) => [inputs.name, inputs.value])),
-            Object.fromEntries(
-                Object.entries(allMockSecrets)
-                    // The authority's key never leaves the state, the accessor of the management token is Consul's own affair, and there is no Serf.
-                    .filter(([secret]) => !["caKey", "managementTokenAccessor", "serfRpcKey"].includes(secret))
-                    .map(([secret, value]) => [`/gateway/test/${secret}`, value]),
-            ),
-        );
-        for (const { name, inputs, secretInputs } of parameters) {
-            assert.deepEqual([inputs.type, secretInputs], ["SecureString", ["value"]], name);
-            assert.ok(!String(inputs.name).slice(1).startsWith("aws"), name);
-        }
-        const others = resources.filter(({ type }) => type !== "aws:ssm/parameter:Parameter");
-        const texts = [
-            ...others.map(({ name, inputs }) => [name, JSON.stringify(inputs)] as const),
-            ...userDataOf(resources).map(([name, userData]) => [name, decodeUserData(userData).text] as const),
-            ["outputs", JSON.stringify(result)] as const,
-        ];
-        for (const [name, text] of texts) {
-            for (const secret of Object.values(allMockSecrets))
-                assert.ok(!text.includes(secret), `${name} holds ${secret}`);
-        }
-    });
-
-    it("keeps every machine's user data below what EC2 takes", async () => {
-        const { resources } = await deployment();
-        const all = userDataOf(resources);
-        assert.equal(all.length, 6);
-        for (const [name, userData] of all) {
-            const { bytes } = decodeUserData(userData);
-            assert.ok(bytes < 16 * 1024, `${name}: ${bytes} bytes`);
-        }
     });
 
     it("names a provider for each resource, with the region and the tags of the configuration", async () => {
@@ -537,22 +493,209 @@ describe("the whole program on AWS", function () {
         });
     });
 
-    it("previews the same resources when nothing exists yet", async () => {
-        const deployed = await deployment();
-        const { resources } = await program({}, { preview: "new" });
-        assert.deepEqual(byName(resources).map(key), byName(deployed.resources).map(key));
-        // Addresses are arithmetic, so a preview shows them; identifiers are AWS's to give.
-        const { inputs } = named(resources, "aws-discovery-0", INSTANCE);
-        assert.equal(inputs.privateIp, "10.20.128.4");
-        assert.equal(inputs.subnetId, UNKNOWN);
-        assert.equal(inputs.userDataBase64, UNKNOWN);
+    for (const [stack, golden] of [
+        ["consul-template-haproxy", "aws-dev"],
+        ["fabio", "aws-dev-fabio"],
+        ["serf-haproxy", "aws-dev-serf"],
+    ] as const) {
+        describe(`with stack ${stack}`, () => {
+            const kinds = {
+                ...(stack === "serf-haproxy" ? {} : { "aws-discovery-0": "discovery" }),
+                "aws-balancer-1": "balancer",
+                "aws-pool-template": "pool",
+            };
+            /** Whether machines read the secret. */
+            const stored = (secret: string) =>
+                stack === "serf-haproxy"
+                    ? ["gossipKey", "serfRpcKey"].includes(secret)
+                    : // The authority's key never leaves the state, the accessor of the management token is Consul's own affair, and there is no Serf.
+                      !["caKey", "managementTokenAccessor", "serfRpcKey"].includes(secret);
+
+            it("gives each resource the inputs, the parents and the provider of the golden file", async () => {
+                const { resources } = await deployment(stack);
+                const all = byName(resources).map((resource) => ({
+                    urn: `${resource.typeChain}::${resource.name}`,
+                    provider: resource.provider,
+                    inputs: goldenInputs(resource),
+                    secretInputs: resource.secretInputs,
+                }));
+                assertGolden(`program/${golden}.json`, goldenJson(all));
+            });
+
+            it("lets machines read exactly the secrets that their user data names", async () => {
+                const { resources } = await deployment(stack);
+                for (const [name, kind] of Object.entries(kinds)) {
+                    const [, userData = ""] = userDataOf(resources).find(([resource]) => resource === name) ?? [];
+                    const { text, machine } = decodeUserData(userData);
+                    assert.deepEqual(machine.secrets, { kind: "ssm", region: "eu-central-1", prefix: "/gateway/test" });
+                    const named_ = [
+                        ...new Set([...text.matchAll(/@@secret:(\w+)@@/g)].map(([, secret]) => secret)),
+                    ].sort();
+                    const { inputs } = named(resources, `aws-${kind}-policy`, "aws:iam/rolePolicy:RolePolicy");
+                    const allowed = [...String(inputs.policy).matchAll(/arn:aws-discovery-secret-(\w+)/g)].map(
+                        ([, secret]) => secret,
+                    );
+                    assert.deepEqual(allowed, named_, kind);
+                }
+            });
+
+            it("stores secrets as encrypted parameters, and nowhere else", async () => {
+                const { resources, result } = await deployment(stack);
+                const parameters = ofType(resources, "aws:ssm/parameter:Parameter");
+                assert.deepEqual(
+                    Object.fromEntries(parameters.map(({ inputs }) => [inputs.name, inputs.value])),
+                    Object.fromEntries(
+                        Object.entries(allMockSecrets)
+                            .filter(([secret]) => stored(secret))
+                            .map(([secret, value]) => [`/gateway/test/${secret}`, value]),
+                    ),
+                );
+                for (const { name, inputs, secretInputs } of parameters) {
+                    assert.deepEqual([inputs.type, secretInputs], ["SecureString", ["value"]], name);
+                    assert.ok(!String(inputs.name).slice(1).startsWith("aws"), name);
+                }
+                const others = resources.filter(({ type }) => type !== "aws:ssm/parameter:Parameter");
+                const texts = [
+                    ...others.map(({ name, inputs }) => [name, JSON.stringify(inputs)] as const),
+                    ...userDataOf(resources).map(([name, userData]) => [name, decodeUserData(userData).text] as const),
+                    ["outputs", JSON.stringify(result)] as const,
+                ];
+                for (const [name, text] of texts) {
+                    for (const secret of Object.values(allMockSecrets))
+                        assert.ok(!text.includes(secret), `${name} holds ${secret}`);
+                }
+            });
+
+            it("keeps every machine's user data below what EC2 takes", async () => {
+                const { resources } = await deployment(stack);
+                const all = userDataOf(resources);
+                assert.equal(all.length, stack === "serf-haproxy" ? 3 : 6);
+                for (const [name, userData] of all) {
+                    const { bytes } = decodeUserData(userData);
+                    assert.ok(bytes < 16 * 1024, `${name}: ${bytes} bytes`);
+                }
+            });
+
+            it("previews the same resources when nothing exists yet", async () => {
+                const deployed = await deployment(stack);
+                const { resources } = await program(balancedBy(stack), { preview: "new" });
+                assert.deepEqual(byName(resources).map(key), byName(deployed.resources).map(key));
+                // Addresses are arithmetic, so a preview shows them; identifiers are AWS's to give.
+                const { inputs } = named(resources, "aws-balancer-0", INSTANCE);
+                assert.equal(inputs.privateIp, "10.20.128.7");
+                assert.equal(inputs.subnetId, UNKNOWN);
+                // Certificates are the credentials' to give; Serf has none.
+                assert.equal(inputs.userDataBase64 === UNKNOWN, stack !== "serf-haproxy");
+            });
+
+            it("previews the very inputs of the deployment when it exists", async () => {
+                const deployed = await deployment(stack);
+                const previewed = await program(balancedBy(stack), { preview: "unchanged" });
+                assert.deepEqual(byName(previewed.resources).map(inputsOf), byName(deployed.resources).map(inputsOf));
+                assert.deepEqual(previewed.result, deployed.result);
+            });
+
+            it("changes nothing that depends on the stack before the credentials have allowed it", async () => {
+                const { resources } = await deployment(stack);
+                const known = new Map(resources.map((resource) => [resource.name, resource]));
+                const after = (name: string): boolean =>
+                    name === "aws-discovery-credentials" || (known.get(name)?.dependencies ?? []).some(after);
+                const early = resources.filter(
+                    ({ typeChain, name }) =>
+                        typeChain.startsWith("gateway:index:") && typeChain.includes("$") && !after(name),
+                );
+                assert.deepEqual(
+                    early.map(({ name }) => name),
+                    [],
+                );
+            });
+        });
+    }
+
+    it("changes balancers, templates and rights, and nothing of the network, when the stack changes to Fabio", async () => {
+        const before = await deployment();
+        const after = await deployment("fabio");
+        assert.deepEqual(byName(after.resources).map(key), byName(before.resources).map(key));
+        const changed = byName(after.resources).filter(
+            (resource) =>
+                JSON.stringify(inputsOf(named(before.resources, resource.name, resource.type))) !==
+                JSON.stringify(inputsOf(resource)),
+        );
+        // No check among them: the target group of balancers is asked the same of either, while both are in it.
+        assert.deepEqual(
+            changed.map(({ name }) => name),
+            ["aws-balancer-0", "aws-balancer-1", "aws-balancer-policy", "aws-pool-template"],
+        );
+        assert.deepEqual(policiesOf(after.resources)["aws-balancer-policy"], [
+            read("balancerAgentToken", "fabioToken", "gossipKey"),
+            find,
+        ]);
     });
 
-    it("previews the very inputs of the deployment when it exists", async () => {
-        const deployed = await deployment();
-        const previewed = await program({}, { preview: "unchanged" });
-        assert.deepEqual(byName(previewed.resources).map(inputsOf), byName(deployed.resources).map(inputsOf));
-        assert.deepEqual(previewed.result, deployed.result);
+    it("shortens how long a balancer with Fabio waits for a lost host, and no other machine's kernel", async () => {
+        const { resources } = await deployment("fabio");
+        const set = userDataOf(resources).filter(([, userData]) =>
+            decodeUserData(userData).text.includes("net.ipv4.tcp_retries2 = 5"),
+        );
+        assert.deepEqual(
+            set.map(([name]) => name),
+            ["aws-balancer-0", "aws-balancer-1"],
+        );
+    });
+
+    describe("without Consul, by Serf", () => {
+        const deployed = () => deployment("serf-haproxy");
+
+        it("has no server of it, nothing that speaks of it, and no right to look for one", async () => {
+            const { resources, result } = await deployed();
+            assert.deepEqual(
+                ofType(resources, INSTANCE).map(({ name }) => name),
+                ["aws-balancer-0", "aws-balancer-1"],
+            );
+            for (const [name, userData] of userDataOf(resources)) {
+                const { machine } = decodeUserData(userData);
+                assert.doesNotMatch(JSON.stringify(machine), /consul/i, name);
+            }
+            assert.deepEqual(policiesOf(resources), {
+                "aws-balancer-policy": [read("gossipKey", "serfRpcKey")],
+                "aws-pool-policy": [read("gossipKey", "serfRpcKey"), complete],
+            });
+            assert.deepEqual(
+                ofType(resources, "aws:lb/listener:Listener").map(({ inputs }) => inputs.port),
+                [9190, 9191],
+            );
+            assert.deepEqual(Object.keys(result.aws ?? {}), ["endpoints", "gateways", "balancerStatus"]);
+        });
+
+        it("lets gossip go between all machines, by TCP and UDP, and nobody to the agents' RPC", async () => {
+            const { resources } = await deployed();
+            assert.deepEqual(openAmongGroups(resources), [
+                "balancer tcp 7946 7946 members",
+                "balancer tcp 9190 9190 edge",
+                "balancer tcp 9192 9192 edge",
+                "balancer tcp 9192 9192 members",
+                "balancer udp 7946 7946 members",
+                "pool tcp 7946 7946 members",
+                "pool tcp 9190 9190 members",
+                "pool tcp 9191 9191 edge",
+                "pool tcp 9191 9191 members",
+                "pool udp 7946 7946 members",
+            ]);
+        });
+
+        it("lets every agent join the balancers, and each balancer the other", async () => {
+            const { resources } = await deployed();
+            const joined = userDataOf(resources).map(([name, userData]) => {
+                const { files } = decodeUserData(userData).machine;
+                const agent = files.find(({ path }) => path.endsWith("serf/agent.json"))?.content ?? "";
+                return [name, (JSON.parse(agent) as { retry_join: string[] }).retry_join];
+            });
+            assert.deepEqual(Object.fromEntries(joined), {
+                "aws-balancer-0": ["10.20.144.7"],
+                "aws-balancer-1": ["10.20.128.7"],
+                "aws-pool-template": ["10.20.128.7", "10.20.144.7"],
+            });
+        });
     });
 
     describe("in a given network", () => {

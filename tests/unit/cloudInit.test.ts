@@ -160,6 +160,26 @@ describe("renderCloudInit", () => {
         assert.throws(() => make({ services: [service({ argv: ["/x", secretRef("a")] })] }), /refers to a secret/);
     });
 
+    it("makes settings of the kernel at every boot, the first among them, and refuses what is none", () => {
+        const userData = (sysctls: Record<string, number>) => make({ sysctls }).userData;
+        const path = "/etc/sysctl.d/60-gateway.conf";
+        const set = userData({ "net.ipv4.tcp_retries2": 5, "vm.swappiness": 0 });
+        assert.equal(written(set).get(path), "net.ipv4.tcp_retries2 = 5\nvm.swappiness = 0\n");
+        const commands = (text: string) =>
+            (parse(unpacked(text)) as { runcmd: string[][] }).runcmd.map((c) => c.join(" "));
+        const apply = "systemctl restart systemd-sysctl.service";
+        // Before the services that it is for.
+        assert.equal(commands(set).indexOf(apply) < commands(set).findIndex((each) => / start /.test(each)), true);
+        const { userData: none } = make({});
+        assert.deepEqual([written(none).has(path), commands(none).includes(apply)], [false, false]);
+        for (const [name, value] of [
+            ["tcp_retries2", 5],
+            ["a.b = 1\nc.d", 5],
+            ["a.b", 0.5],
+        ] as const)
+            assert.throws(() => userData({ [name]: value }), /is no setting of the kernel/, name);
+    });
+
     it("refuses a program that the machine does not have, and takes one of the image", () => {
         const running = (program: string) => () => make({ services: [service({ argv: [program] })] });
         assert.throws(running("/opt/gateway/bin/absent"), /runs \/opt\/gateway\/bin\/absent, which is no binary of it/);
@@ -208,6 +228,10 @@ describe("renderUnit", () => {
         const low = [{ name: "p", port: 443, protocol: "tcp", reach: "clients" }] as const;
         assert.ok(lines({}, low).includes("AmbientCapabilities=CAP_NET_BIND_SERVICE"));
         assert.ok(lines({}).includes("CapabilityBoundingSet="));
+    });
+
+    it("runs what comes after a stop however the service ended, and does not mind its failure", () => {
+        assert.ok(lines({ afterStop: [["/bin/x", "$a"]] }).includes('ExecStopPost=-/bin/x "$$a"'));
     });
 
     it("runs a oneshot until it succeeded, and keeps it so", () => {

@@ -320,8 +320,9 @@ describe("gateway sample: client", () => {
             it(`loses no call when one of two servers dies (${connection})`, async () => {
                 const [one, two] = [await serve(), await serve()];
                 const addresses = [one.address, two.address];
-                const calls = load({ addresses, connection, ratePerSecond: 300, raw: false });
-                const raw = load({ addresses, connection, ratePerSecond: 300 });
+                // A deadline that a busy computer keeps: how fast it is, is not what is tested.
+                const calls = load({ addresses, connection, ratePerSecond: 100, raw: false, deadlineMs: 10_000 });
+                const raw = load({ addresses, connection, ratePerSecond: 100 });
                 while (calls.live.ok < 100 || raw.live.ok < 100) await sleep(1);
                 await one.close();
                 const then = calls.live.ok;

@@ -323,7 +323,31 @@ describe("references to secrets", () => {
     });
 });
 
+describe("a Serf agent", () => {
+    const at = (address: string) => {
+        const [file] = serfAgent({ cluster: serf, tags: serfTags.balancer }, { ...layout, address }).files;
+        return JSON.parse(file?.content ?? "") as { retry_join: string[]; leave_on_terminate: boolean };
+    };
+
+    it("joins all members that have fixed addresses, and is forgotten when it goes", () => {
+        const { retry_join, leave_on_terminate } = at("127.90.0.50");
+        assert.deepEqual([retry_join, leave_on_terminate], [serf.join, true]);
+    });
+
+    it("of a member with a fixed address joins the others, and is looked for until it is back", () => {
+        const { retry_join, leave_on_terminate } = at("127.90.0.21");
+        assert.deepEqual([retry_join, leave_on_terminate], [["127.90.0.22"], false]);
+    });
+});
+
 describe("mergeRoles", () => {
+    it("puts the kernel's settings of all parts together, and has none where no part has some", () => {
+        const sysctls = (a: Record<string, number>, b: Record<string, number>) =>
+            mergeRoles("both", role({ sysctls: a }), role({}), role({ sysctls: b })).sysctls;
+        assert.deepEqual(sysctls({ "a.x": 1, "a.y": 1 }, { "a.x": 2 }), { "a.x": 2, "a.y": 1 });
+        assert.equal("sysctls" in mergeRoles("both", role({}), role({})), false);
+    });
+
     it("keeps the parts' order, and lets later parts win", () => {
         const node = { name: "node", source: { kind: "node" } } as const;
         const tool = { name: "node", source: { kind: "tool", tool: "node", version: "2" } } as const;
