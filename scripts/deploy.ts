@@ -146,6 +146,10 @@ async function engine(
 /** What a provider says when it finds nobody to work as, in many words and once for each resource. */
 const NO_CREDENTIALS = /No valid credential sources found|security token included in the request is (invalid|expired)/;
 
+/** What OpenStack's identity service says to a credential that is no good any more, and its provider in other words. */
+const NO_OPENSTACK =
+    /The request you have made requires authentication|Authentication failed|Could not find Application Credential/;
+
 /** One message of all that went wrong, without the stacks of programs that are not ours to read. */
 export function failed(error: Error, errors: readonly string[]): Error {
     if (errors.length === 0) return error;
@@ -153,6 +157,12 @@ export function failed(error: Error, errors: readonly string[]): Error {
         return new UserError(
             "AWS knows nobody by the credentials that are found here: sign in as for AWS's own tools " +
                 '(AWS_PROFILE, "aws sso login"), until "aws sts get-caller-identity" answers',
+        );
+    }
+    if (errors.some((each) => NO_OPENSTACK.test(each))) {
+        return new UserError(
+            "OpenStack knows nobody by the application credential in clouds.yaml: it has expired or was removed; make a new one " +
+                "(openstack application credential create gateway) and write its id and secret there",
         );
     }
     const told = errors.map((each) =>

@@ -22,6 +22,14 @@ describe("what a failed run says", () => {
         assert.match(error.message, /^AWS knows nobody .* "aws sts get-caller-identity" answers$/);
     });
 
+    it("says in one sentence that OpenStack does not take the credential any more", () => {
+        const error = failed(new Error("exit code 255"), [
+            'Error creating OpenStack networking client: Expected HTTP response code [201 203], but got 401 instead: {"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}}',
+        ]);
+        assert.ok(error instanceof UserError);
+        assert.match(error.message, /^OpenStack knows nobody by the application credential .* make a new one/);
+    });
+
     it("keeps an error that the engine did not explain", () => {
         const own = new Error("unexpected");
         assert.equal(failed(own, []), own);
