@@ -28,9 +28,11 @@ process.once("message", async ({ action, stack, overrides, secrets }: EngineTask
     };
     try {
         const opened = await open(stack, options);
-        for (const [name, value] of Object.entries(secrets)) {
-            await opened.stack.setConfig(`gateway:secrets.${name}`, { value, secret: true }, true);
-        }
+        const marked = Object.entries(secrets).map(([name, value]) => [
+            `gateway:secrets.${name}`,
+            { value, secret: true },
+        ]);
+        await opened.stack.setAllConfig(Object.fromEntries(marked), true);
         const changes = await actions[action](opened, options);
         const outputs = action === "destroy" ? {} : await opened.stack.outputs();
         const plain = Object.entries(outputs).map(([name, { value }]) => [name, value]);
