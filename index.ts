@@ -1,6 +1,7 @@
 import { loadConfig } from "./components/config";
 import { ConsulObjects } from "./components/consulObjects";
 import { GatewayPool } from "./components/gatewayPool";
+import { given, givenOutput } from "./components/given";
 import { LoadBalancer } from "./components/loadBalancer";
 import { registryOf, ServiceDiscovery } from "./components/serviceDiscovery";
 import { makeTarget } from "./components/target";
@@ -8,7 +9,7 @@ import { makeTarget } from "./components/target";
 /** The program: every target of the configuration gets its discovery, its balancers and its pool. */
 async function deploy() {
     const config = loadConfig();
-    return Object.fromEntries(
+    const deployed = Object.fromEntries(
         config.targets.map((kind) => {
             const target = makeTarget(kind, config);
             const discovery = new ServiceDiscovery(`${kind}-discovery`, {
@@ -53,6 +54,9 @@ async function deploy() {
             ];
         }),
     );
+    // The replacement loop on a machine of a cloud has to make of it the very same resources.
+    const isRepeated = config.replacementEnabled && config.targets.join() === "openstack";
+    return isRepeated ? { ...deployed, [givenOutput]: given() } : deployed;
 }
 
 // A function, not a body: the engine may run the program several times in one process.

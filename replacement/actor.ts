@@ -116,15 +116,28 @@ const replacing = new Set([
     "remove-pending-replace",
 ]);
 
-/** Whether operations replace exactly one resource; `others` are those that would change more. */
+/**
+ * Whether operations replace exactly one resource; `others` are those that would change more. What waits until the new
+ * server is ready, a resource of its name and `-ready`, belongs to it: it is updated for the new server.
+ */
 export function examine(operations: readonly Operation[], urn: string): { accepted: boolean; others: Operation[] } {
+    const gate = gateOf(urn);
     const others = operations.filter((operation) => {
         if (unchanged.has(operation.op)) return false;
+        if (operation.urn === gate && operation.op === "update") return false;
         return operation.urn !== urn || !replacing.has(operation.op);
     });
     const replaced = operations.some((operation) => operation.urn === urn && operation.op === "create-replacement");
     return { accepted: replaced && others.length === 0, others };
 }
+
+/** The URN of a server's gate on target openstack; the type differs, so only stack, project, parents and name are its. */
+function gateOf(urn: string): string {
+    return urn.replace(/\$openstack:compute\/instance:Instance::(.*)$/, `$${GATE_TYPE}::$1-ready`);
+}
+
+/** Type of `OpenstackGate` (components/openstack/gate.ts). */
+const GATE_TYPE = "pulumi-nodejs:dynamic/gateway:OpenstackGate";
 
 function describe({ op, urn }: Operation): string {
     return `${op} ${urn.split("::").slice(-2).join("::")}`;

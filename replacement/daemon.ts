@@ -28,8 +28,17 @@ import { novaControlPlane } from "./observers/nova";
 import { consulWake } from "./observers/watch";
 import { type Settings, SettingsError } from "./settings";
 import { writeSnapshot } from "./snapshot";
-import { fileStateLocks } from "./stateLocks";
+import { stateLocks } from "./stateLocks";
 import { consulStore, type Store } from "./store";
+
+/** What is used of `deployedStack`. */
+interface DeployedModule {
+    openDeployedStack(
+        stackName: string,
+        directory: string,
+        environment: Readonly<Record<string, string>>,
+    ): Promise<{ readonly stack: Stack; readonly prepare: () => Promise<void> }>;
+}
 
 /** What is used of `scripts/engine`: the stack with the same program that `pulumi up` runs. */
 interface EngineModule {
@@ -74,19 +83,33 @@ function locksOf({ consul, policy, lease }: Settings): Locks {
 
 /** The engine on the settings' stack; its processes bear the mark of `daemon`. Changes to the project's folder. */
 export async function engineOf(settings: Settings, daemon: string, onOutput?: (text: string) => void): Promise<Engine> {
-    process.chdir(settings.projectDirectory);
-    // As deployed, so that an edit of the configuration that nobody has deployed yet does not hold up the healing.
-    // Imported only here, because it brings the whole program along, which the other commands do not need.
-    const { openStack } = require("../scripts/engine") as EngineModule;
     const { typeSuffix, namePrefix } = settings.slots;
     const slotOf = machineSlots(typeSuffix, (name) => name.startsWith(namePrefix));
     const scope = engineScope(settings.stack, settings.session);
     const environment = { [engineMark]: markOf(scope, daemon) };
-    const stack = await openStack(settings.stack, { asDeployed: true, environment });
+    const { stack, prepare } = await stackOf(settings, environment);
     return automationEngine(stack, slotOf, {
         ...(onOutput ? { onOutput } : {}),
+        ...(prepare ? { prepare } : {}),
         kill: () => killEngine(scope, (found) => found.daemon === daemon),
     });
+}
+
+/**
+ * The stack, with the program and its configuration as deployed, so that an edit that nobody has deployed yet does not
+ * hold up the healing. What brings the whole program along is imported only here: the other commands do not need it.
+ */
+async function stackOf(
+    { target, stack, projectDirectory }: Settings,
+    environment: Readonly<Record<string, string>>,
+): Promise<{ readonly stack: Stack; readonly prepare?: () => Promise<void> }> {
+    if (target !== "local") {
+        const { openDeployedStack } = require("./deployedStack") as DeployedModule;
+        return openDeployedStack(stack, projectDirectory, environment);
+    }
+    process.chdir(projectDirectory);
+    const { openStack } = require("../scripts/engine") as EngineModule;
+    return { stack: await openStack(stack, { asDeployed: true, environment }) };
 }
 
 /** The control plane that the target has, and its inventory where it has one. */
@@ -218,7 +241,7 @@ export async function daemon(settings: Settings): Promise<void> {
                 scope,
                 daemon: id,
                 engine,
-                locks: fileStateLocks(process.env.PULUMI_BACKEND_URL ?? "", "gateway", settings.stack),
+                locks: stateLocks(process.env.PULUMI_BACKEND_URL ?? "", "gateway", settings.stack),
                 inventory: cloudOf(settings).inventory,
             }),
             desk,

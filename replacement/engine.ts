@@ -1,6 +1,6 @@
 /** What the loop needs of the deployment engine, and how it gets it from Pulumi's Automation API. */
 import type { EngineEvent, Deployment as ExportedDeployment, OpType, Stack } from "@pulumi/pulumi/automation";
-import { type Stamp, withStamp } from "./stamp";
+import { type Stamp, slotKey, withStamp } from "./stamp";
 
 /** A server that the deployment wants. */
 export interface Slot {
@@ -67,6 +67,8 @@ export interface AutomationOptions {
     readonly onOutput?: (text: string) => void;
     /** Seconds that an interrupted run (SIGINT) has until it is killed. Default 5. */
     readonly killAfterSeconds?: number;
+    /** Done before each run of the program. */
+    readonly prepare?: () => Promise<void>;
     /** Kills all processes of this engine's runs. Default: nothing is killed. */
     readonly kill?: () => Promise<void>;
 }
@@ -78,7 +80,8 @@ interface State {
 
 /** The engine on a stack. The stack's program has to stand being run several times in one process. */
 export function automationEngine(stack: Stack, slotOf: SlotOf, given: AutomationOptions = {}): Engine {
-    const { onOutput = () => undefined, killAfterSeconds = 5, kill = async () => undefined } = given;
+    const { onOutput = () => undefined, killAfterSeconds = 5 } = given;
+    const { kill = async () => undefined, prepare = async () => undefined } = given;
     const options = { color: "never", suppressProgress: true, onOutput } as const;
 
     /** Does it; kills it when it goes on for too long after it was interrupted. */
@@ -93,6 +96,8 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
         };
         signal.addEventListener("abort", onAbort, { once: true });
         try {
+            signal.throwIfAborted();
+            await prepare();
             signal.throwIfAborted();
             return await run();
         } finally {
@@ -199,17 +204,18 @@ export function slotsIn(resources: readonly StateResource[], slotOf: SlotOf): Sl
 }
 
 /**
- * The slots as this project's targets declare them: resources whose type ends in `typeSuffix`, with outputs `name`,
- * `address` and `incarnation`; without the last the resource's id is the server's.
+ * The slots as this project's targets declare them: resources whose type ends in `typeSuffix`, with outputs `name`
+ * (on OpenStack the slot in its metadata), `address` (on OpenStack `accessIpV4`) and `incarnation`; without the last the resource's id is the server's.
  *
  * @param isGateway tells gateways from other machines of the same type, by name.
  */
 export function machineSlots(typeSuffix: string, isGateway: (name: string) => boolean): SlotOf {
     return ({ type, urn, id, outputs }) => {
-        const name = text(outputs?.name);
+        const metadata = outputs?.metadata as Readonly<Record<string, unknown>> | undefined;
+        const name = text(metadata?.[slotKey]) ?? text(outputs?.name);
         const serverId = text(outputs?.incarnation) ?? id;
         if (!type.endsWith(typeSuffix) || !name || !serverId || !isGateway(name)) return undefined;
-        const address = text(outputs?.address);
+        const address = text(outputs?.address) ?? text(outputs?.accessIpV4);
         return { name, urn, serverId, ...(address ? { address } : {}) };
     };
 }

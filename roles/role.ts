@@ -82,6 +82,8 @@ export interface Service {
      * on a real machine it cannot.
      */
     readonly usesCloud?: boolean;
+    /** Whether it ends the processes that it started by itself: then only it is told to stop. Default false. */
+    readonly endsChildren?: boolean;
     /** Whether it sends and hears frames of the network (sockets of the family AF_PACKET). Default false. */
     readonly sendsFrames?: boolean;
     /** System calls that it needs on a real machine besides those of ordinary services. Default none. */

@@ -17,21 +17,21 @@ import {
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
-import { bundle, programs } from "../components/bundles";
+import { bundle, cloudPrograms, programFile } from "../components/bundles";
 import { gatewayHome } from "../components/local/home";
 import type { Artifact, ArtifactManifest } from "../roles/render/cloudInit";
 import { writeAtomically } from "../supervisor/files";
 import { runCommand, say } from "./console";
 import { UserError } from "./engine";
-import { ensureTools } from "./tools";
+import { ensureTools, pluginPath, pluginVersion } from "./tools";
 import { type ToolName, tools, versions } from "./tools/manifest";
 
 /** The tools that machines fetch: all that they run, save those that are packages of their distribution, as HAProxy. */
 const TOOLS = (Object.keys(tools) as ToolName[]).filter(
-    (name) => name !== "pulumi" && !tools[name].sources.some(({ kind }) => kind === "debian"),
+    (name) => !tools[name].sources.some(({ kind }) => kind === "debian"),
 );
-/** Programs that only this computer runs. */
-const LOCAL_ONLY = ["supervisor"];
+/** Pulumi's plugins that the replacement loop's engine needs, where this computer has them. */
+const PLUGINS = ["openstack", "random", "consul"];
 
 /** A file to be published. */
 interface Source {
@@ -43,13 +43,19 @@ interface Source {
 async function collect(signal: AbortSignal): Promise<Source[]> {
     const paths = await ensureTools(TOOLS, { progress: (line) => console.error(line), signal });
     const home = gatewayHome();
-    const bundles = (Object.keys(programs) as (keyof typeof programs)[]).filter((name) => !LOCAL_ONLY.includes(name));
     return [
         { name: "node", version: process.versions.node, file: portableNode() },
         ...TOOLS.map((name) => ({ name, version: versions[name], file: paths[name] })),
-        ...bundles.map((name) => {
+        ...PLUGINS.flatMap((name) => {
+            const version = pluginVersion(name);
+            const file = pluginPath(name, version);
+            if (file) return [{ name: `pulumi-resource-${name}`, version, file }];
+            console.error(`${name}: Pulumi's plugin ${version} is not installed; machines of OpenStack will lack it`);
+            return [];
+        }),
+        ...cloudPrograms.map((name) => {
             const { file, sha256 } = bundle(name);
-            return { name: `${name}.cjs`, version: sha256.slice(0, 16), file: join(home.bundles, file) };
+            return { name: programFile(name), version: sha256.slice(0, 16), file: join(home.bundles, file) };
         }),
     ];
 }

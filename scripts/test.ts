@@ -21,6 +21,7 @@ const QUICK: readonly Suite[] = [
 /** What takes longer than one waits for: only when named. */
 const SLOW: readonly Suite[] = [
     { name: "scenarios", command: ["npm", "run", "--silent", "test:scenarios"], mocha: true },
+    { name: "e2e-openstack", command: ["npm", "run", "--silent", "e2e:openstack"], mocha: true },
     { name: "hosts", command: ["npm", "run", "--silent", "test:hosts"], mocha: true },
 ];
 

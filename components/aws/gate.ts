@@ -1,5 +1,5 @@
-import * as pulumi from "@pulumi/pulumi";
-import { moduleProvider } from "../dynamic/moduleProvider";
+import type * as pulumi from "@pulumi/pulumi";
+import { ModuleResource } from "../dynamic/moduleProvider";
 import type { GateInputs } from "./gateProvider";
 
 /** What has to hold before a deployment goes on, see {@link GateInputs}, with outputs where values are. */
@@ -9,8 +9,8 @@ export type AwsGateArgs = { readonly [key in keyof GateInputs]: pulumi.Input<Gat
  * Waits until AWS's own checks find machines well. AWS's provider counts an instance as made once it runs, which says
  * nothing of what runs on it: a second Consul server or balancer must not be replaced by then.
  */
-export class AwsGate extends pulumi.dynamic.Resource {
+export class AwsGate extends ModuleResource {
     constructor(name: string, args: AwsGateArgs, opts: pulumi.CustomResourceOptions) {
-        super(moduleProvider("./components/aws/gateProvider.ts"), name, { ...args }, opts, "gateway", "AwsGate");
+        super("./components/aws/gateProvider.ts", "AwsGate", name, { ...args }, opts);
     }
 }

@@ -1,5 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { compileAutoScaling } from "../../replacement/compile/autoScaling";
 import { defaultPolicy, resolvePolicy } from "../../replacement/policy";
 import { gatewayHealthPort } from "../../roles/gatewayHealth";
 import { instanceWatcher, type LifecycleHook } from "../../roles/instanceWatcher";
@@ -135,6 +136,7 @@ export function awsGatewayPool(
     const version = launchTemplate.latestVersion.apply(String);
     const { targetTracking } = settings;
     const policy = resolvePolicy(defaultPolicy, args.replacement ?? {});
+    const compiled = compileAutoScaling(policy, { size });
     const group = new aws.autoscaling.Group(
         name,
         {
@@ -166,11 +168,11 @@ export function awsGatewayPool(
             },
             // "EC2" would see only whether the machine has power.
             healthCheckType: "ELB",
-            healthCheckGracePeriod: policy.bootGraceSeconds,
+            healthCheckGracePeriod: compiled.settings.healthCheckGracePeriod,
             defaultInstanceWarmup: WARMUP_SECONDS,
             targetGroupArns: [targetGroup.arn],
             // What replaces dead gateways elsewhere, AWS does by itself; who switches that off means here, too.
-            suspendedProcesses: args.replacement ? [] : ["ReplaceUnhealthy"],
+            suspendedProcesses: args.replacement ? [...compiled.settings.suspendedProcesses] : ["ReplaceUnhealthy"],
             instanceRefresh: {
                 strategy: "Rolling",
                 preferences: {
@@ -223,6 +225,11 @@ export function awsGatewayPool(
             },
             child,
         );
+    }
+    if (args.replacement && pulumi.runtime.isDryRun()) {
+        const lines = compiled.warnings.map((warning) => `- ${warning}`);
+        const text = ["AutoScaling keeps gateway:replacement, except for:", ...lines].join("\n");
+        void pulumi.log.warn(text, group);
     }
     const ready = new AwsGate(
         `${name}-ready`,

@@ -352,6 +352,12 @@ export function advice(config: ParsedConfig): string[] {
     if (maxGone !== undefined && maxGone >= pool.size && pool.size > 1) {
         warn(["replacement", "maxGone"], `${maxGone} lets the loop take the whole pool of ${pool.size} away at once`);
     }
+    if (config.replacement.enabled && targets.length > 1 && targets.includes("openstack")) {
+        warn(
+            ["targets"],
+            "the replacement loop does not run on OpenStack in a stack of several targets, of all of which it would need the rights: make a stack of its own for openstack",
+        );
+    }
     if (targets.includes("local")) {
         for (const [path, port] of [
             [["service", "port"], service.port],

@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import { moduleProvider } from "../dynamic/moduleProvider";
+import { ModuleResource } from "../dynamic/moduleProvider";
 import type { RegistryKind } from "../serviceDiscovery";
 
 /** Arguments of {@link Credentials}. */
@@ -12,7 +12,7 @@ export interface CredentialsArgs {
 }
 
 /** The certificates, tokens and keys of a deployment. They live in the stack's state, as secrets. */
-export class Credentials extends pulumi.dynamic.Resource {
+export class Credentials extends ModuleResource {
     /** The authority's certificate, PEM. */
     declare readonly caCertificate: pulumi.Output<string>;
     /** The Consul servers' certificate, PEM. */
@@ -22,7 +22,8 @@ export class Credentials extends pulumi.dynamic.Resource {
 
     constructor(name: string, args: CredentialsArgs, opts: pulumi.CustomResourceOptions) {
         super(
-            moduleProvider("./components/credentials/credentialsProvider.ts"),
+            "./components/credentials/credentialsProvider.ts",
+            "Credentials",
             name,
             {
                 ...args,
@@ -32,8 +33,6 @@ export class Credentials extends pulumi.dynamic.Resource {
                 secrets: undefined,
             },
             pulumi.mergeOptions(opts, { additionalSecretOutputs: ["secrets"] }),
-            "gateway",
-            "Credentials",
         );
     }
 }

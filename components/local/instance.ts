@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { ProcessMachine } from "../../roles/render/process";
 import type { Gate } from "../../supervisor/gates";
-import { moduleProvider } from "../dynamic/moduleProvider";
+import { ModuleResource } from "../dynamic/moduleProvider";
 
 /** Type token of {@link LocalInstance}, as it stands in URNs. */
 export const instanceType = "pulumi-nodejs:dynamic/gateway:Instance";
@@ -18,7 +18,7 @@ export interface LocalInstanceArgs {
 }
 
 /** A machine of this computer: a supervisor and its services on a loopback address of their own. */
-export class LocalInstance extends pulumi.dynamic.Resource {
+export class LocalInstance extends ModuleResource {
     /** The loopback address that stands for the machine. */
     declare readonly address: pulumi.Output<string>;
     /** New for every boot: what a server id is on a cloud. */
@@ -31,12 +31,11 @@ export class LocalInstance extends pulumi.dynamic.Resource {
                 Object.fromEntries(machine.secrets.map((secret) => [secret, secrets[secret] ?? ""])),
             );
         super(
-            moduleProvider("./components/local/machineProvider.ts"),
+            "./components/local/machineProvider.ts",
+            "Instance",
             name,
             { ...args, secrets: pulumi.secret(own), name: undefined, address: undefined, incarnation: undefined },
             pulumi.mergeOptions(opts, { additionalSecretOutputs: ["secrets"], deleteBeforeReplace: true }),
-            "gateway",
-            "Instance",
         );
     }
 }

@@ -1,5 +1,5 @@
-import * as pulumi from "@pulumi/pulumi";
-import { moduleProvider } from "../dynamic/moduleProvider";
+import type * as pulumi from "@pulumi/pulumi";
+import { ModuleResource } from "../dynamic/moduleProvider";
 import type { GateInputs } from "./gateProvider";
 
 /** Whom it is about, and what the machine gets, see {@link GateInputs}; with outputs where values are. */
@@ -9,15 +9,8 @@ export type OpenstackGateArgs = { readonly [key in keyof GateInputs]: pulumi.Inp
  * Gives a new server its secrets, and waits until it says that it is ready. Nova counts a server as made once it is
  * ACTIVE, which says nothing of what runs on it: a second Consul server or balancer must not be replaced by then.
  */
-export class OpenstackGate extends pulumi.dynamic.Resource {
+export class OpenstackGate extends ModuleResource {
     constructor(name: string, args: OpenstackGateArgs, opts: pulumi.CustomResourceOptions) {
-        super(
-            moduleProvider("./components/openstack/gateProvider.ts"),
-            name,
-            { ...args },
-            opts,
-            "gateway",
-            "OpenstackGate",
-        );
+        super("./components/openstack/gateProvider.ts", "OpenstackGate", name, { ...args }, opts);
     }
 }

@@ -3,11 +3,13 @@ import * as pulumi from "@pulumi/pulumi";
 import { consulPaths } from "../../roles/consul";
 import type { MachineGate } from "../../roles/delivery";
 import { cloudLayout } from "../../roles/render/cloudInit";
+import { mergeRoles } from "../../roles/role";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
 import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
 import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
 import { type OpenstackMachine, openstackMachine } from "./machine";
+import { openstackReplacer } from "./replacer";
 import { roleSecurityGroup } from "./securityGroups";
 import { serverGroup } from "./serverGroup";
 import type { OpenstackTarget } from "./target";
@@ -73,20 +75,25 @@ export function openstackConsulDiscovery(
     const cluster = pulumi
         .all([addresses, credentials.caCertificate])
         .apply(([join, caCertificate]) => consulCluster({ datacenter, join, servers, caCertificate }));
-    const role = (index: number, known: Parameters<typeof discoveryRole>[0], address: string) => {
-        const layout = cloudLayout(machineName.discovery(index), address);
-        return { role: discoveryRole(known, layout), layout };
+    const balancers = pulumi.all([...Array(args.balancers).keys()].map((index) => network.address("balancer", index)));
+    const role = (index: number, known: Parameters<typeof discoveryRole>[0], all: readonly string[]) => {
+        const { join, caCertificate } = known.cluster;
+        const layout = cloudLayout(machineName.discovery(index), join[index] ?? "");
+        const server = discoveryRole(known, layout);
+        const consul = join.map(consulApiAt);
+        const loop = openstackReplacer({ target, consul, caCertificate, gatewayService, balancers: all }, layout);
+        return { role: loop ? mergeRoles("consul-server", server, loop) : server, layout };
     };
     // What does not depend on values that are known only later: ports, and which secrets there are.
-    const nobody = consulCluster({ datacenter, join: [], servers, caCertificate: "" });
-    const shape = role(0, { cluster: nobody, certificate: "", gatewayService }, "0.0.0.0").role;
+    const nobody = consulCluster({ datacenter, join: ["0.0.0.0"], servers, caCertificate: "" });
+    const shape = role(0, { cluster: nobody, certificate: "", gatewayService }, []).role;
     const securityGroup = roleSecurityGroup(name, "discovery", shape.ports, network.members, [], child);
     const group = serverGroup(name, "discovery", settings, child);
     const machines: OpenstackMachine[] = [];
     for (const [index, address] of places.entries()) {
         const content = pulumi
-            .all([cluster, credentials.serverCertificate, address])
-            .apply(([known, certificate, at]) => role(index, { cluster: known, certificate, gatewayService }, at));
+            .all([cluster, credentials.serverCertificate, balancers])
+            .apply(([known, certificate, all]) => role(index, { cluster: known, certificate, gatewayService }, all));
         machines.push(
             openstackMachine(
                 `${name}-${index}`,

@@ -1,10 +1,11 @@
+import * as consul from "@pulumi/consul/package.json";
 import * as openstack from "@pulumi/openstack";
 import { defaultPolicy, type ReplacementPolicy, resolvePolicy } from "../../replacement/policy";
 import { type ArtifactSource, renderCloudInit } from "../../roles/render/cloudInit";
 import type { Layout, Role } from "../../roles/role";
 import { artifactSource } from "../artifacts";
 import { bundle } from "../bundles";
-import type { GatewayConfig, OpenstackConfig } from "../config";
+import type { GatewayConfig, LoadBalancerStack, OpenstackConfig } from "../config";
 import { ProjectProvider } from "../dynamic/provider";
 import { OpenstackNetwork } from "./network";
 
@@ -18,6 +19,10 @@ export interface OpenstackTarget {
     /** Of what OpenStack's provider does not have: credentials, and giving machines their secrets. */
     readonly projectProvider: ProjectProvider;
     readonly network: OpenstackNetwork;
+    /** What the balancers run. */
+    readonly balancerStack: LoadBalancerStack;
+    /** Versions of the engine's plugins besides OpenStack's that the program needs, by name. */
+    readonly otherPlugins: Readonly<Record<string, string>>;
     /** What the replacement loop may do; undefined: there is none. */
     readonly replacement: ReplacementPolicy | undefined;
     /** Secrets of the loop, besides those of the deployment. */
@@ -54,13 +59,23 @@ export function openstackTarget(name: string, config: GatewayConfig): OpenstackT
         provider,
         projectProvider: new ProjectProvider(`${name}-project-provider`),
         network: new OpenstackNetwork(`${name}-network`, settings, portsOf(artifacts), provider),
-        replacement: config.replacementEnabled ? resolvePolicy(defaultPolicy, config.replacementPolicy) : undefined,
-        loopSecrets: config.replacementEnabled ? config.secrets : {},
+        balancerStack: config.loadBalancerStack,
+        otherPlugins: config.consulObjects ? { consul: consul.version } : {},
+        replacement: hasLoop(config) ? resolvePolicy(defaultPolicy, config.replacementPolicy) : undefined,
+        loopSecrets: hasLoop(config) ? config.secrets : {},
         flavor: { gateway: flavor, fixed: settings.fixedFlavor ?? flavor },
         imageId,
         userData: (role, layout) =>
             renderCloudInit({ role, layout, artifacts, secrets: { kind: "delivered" }, boot: bundle("boot") }).userData,
     };
+}
+
+/**
+ * Whether the replacement loop runs on the machines. It runs the whole program: of one that deploys to other clouds too it
+ * would need all their rights, on machines of this one.
+ */
+function hasLoop({ replacementEnabled, targets }: GatewayConfig): boolean {
+    return replacementEnabled && targets.length === 1;
 }
 
 function portsOf(artifacts: ArtifactSource): number[] {

@@ -83,6 +83,7 @@ export function renderUnit(service: Service, role: Pick<Role, "ports">, layout: 
             `TimeoutStartSec=${oneshot ? ONESHOT_SECONDS : READY_SECONDS + 30}s`,
             // For each command before and after the stop, and for the stop itself.
             `TimeoutStopSec=${service.stopTimeoutSeconds ?? 10}s`,
+            ...(service.endsChildren ? ["KillMode=mixed"] : []),
             `User=${service.user}`,
             `WorkingDirectory=${layout.lib}`,
             ...Object.entries({ PATH: path(layout), HOME: layout.lib, LANG: "C.UTF-8", ...service.environment }).map(

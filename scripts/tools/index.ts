@@ -15,7 +15,7 @@ import { type ToolName, tools } from "./manifest";
 export { cacheRoot } from "./cache";
 export { ToolError } from "./errors";
 export { pulumiHome, type ToolName, toolsOf, versions } from "./manifest";
-export { ensurePlugin, type PluginOptions, pluginAvailable, pluginVersion } from "./plugins";
+export { ensurePlugin, type PluginOptions, pluginAvailable, pluginPath, pluginVersion } from "./plugins";
 
 /** How {@link ensureTools} tells what it does, and how it is stopped. */
 export interface EnsureOptions {

@@ -23,7 +23,8 @@ const FAILURE_KEPT_MS = 3_600_000;
 export function pluginVersion(name: string): string {
     const file = require.resolve(`@pulumi/${name}/package.json`);
     const { version, pulumi } = JSON.parse(fs.readFileSync(file, "utf8"));
-    return pulumi?.version ?? version;
+    // Some packages write it with the v of a tag.
+    return (pulumi?.version ?? version).replace(/^v/, "");
 }
 
 /**
@@ -31,11 +32,16 @@ export function pluginVersion(name: string): string {
  * completely, or, of whatever version, on PATH.
  */
 export function pluginAvailable(name: string, version: string): boolean {
+    return pluginPath(name, version) !== undefined;
+}
+
+/** The executable of a plugin that is {@link pluginAvailable}. */
+export function pluginPath(name: string, version: string): string | undefined {
     const directory = path.join(pulumiHome(), "plugins", `resource-${name}-v${version}`);
     const executable = `pulumi-resource-${name}`;
     // Pulumi keeps a file next to the directory while it installs.
     const complete = !fs.existsSync(`${directory}.partial`) && isExecutable(path.join(directory, executable));
-    return complete || findOnPath(executable) !== undefined;
+    return complete ? path.join(directory, executable) : findOnPath(executable);
 }
 
 /**

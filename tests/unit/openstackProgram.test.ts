@@ -1,5 +1,7 @@
 import * as assert from "node:assert/strict";
+import * as pulumi from "@pulumi/pulumi";
 import { ConfigError } from "../../components/config";
+import { given, givenOutput, givenSchema, takeGiven } from "../../components/given";
 import { withStamp } from "../../replacement/stamp";
 import { secretRefs } from "../../roles/role";
 import { assertGolden } from "../golden/compare";
@@ -66,6 +68,11 @@ function goldenInputs(resource: Registration): Record<string, unknown> {
             return [input, { name, role, identity, secrets, units: units.map((unit) => unit.name) }];
         }),
     );
+}
+
+/** The setting of a list of artifacts that is not there. */
+function noFile(config: Readonly<Record<string, string>>): string {
+    return JSON.stringify({ ...JSON.parse(config["gateway:image"] ?? "{}"), manifest: "nowhere/artifacts.json" });
 }
 
 /** Names of the resources whose inputs, or reasons to be replaced, differ between two runs. */
@@ -243,8 +250,10 @@ describe("the whole program on OpenStack", function () {
             ...ofType(resources, SERVER).map(
                 ({ name, inputs }) => [name, decodeUserData(inputs.userData).text] as const,
             ),
-            ["outputs", JSON.stringify(result)] as const,
+            ["outputs", JSON.stringify({ ...result, [givenOutput]: undefined })] as const,
         ];
+        // Holds the configuration, with its secrets, and is one itself.
+        assert.equal(await pulumi.isSecret(given()), true);
         for (const [name, text] of texts) {
             for (const secret of secrets) assert.ok(!text.includes(secret), `${name} holds ${secret}`);
         }
@@ -443,7 +452,8 @@ describe("the whole program on OpenStack", function () {
     });
 
     it("returns what clients, operators and scripts need", async () => {
-        const { result } = await deployment();
+        const { deployed, ...result } = (await deployment()).result;
+        assert.ok(deployed);
         assert.deepEqual(result, {
             openstack: {
                 endpoints: [`${FLOATING_IP}:9190`],
@@ -545,6 +555,22 @@ describe("the whole program on OpenStack", function () {
         assert.ok(others.length > 50 && others.every(({ name }) => name.startsWith("aws-")));
         assert.deepEqual(Object.keys(hybrid.result).sort(), ["aws", "openstack"]);
         assert.deepEqual(hybrid.result.openstack, alone.result.openstack);
+    });
+
+    it("is made again the very same from what its state says it was given, without any file", async () => {
+        const { resources, result } = await deployment();
+        const given = givenSchema.parse(result[givenOutput]);
+        const index = require("../../index") as () => Promise<Record<string, unknown>>;
+        try {
+            const again = await run(() => {
+                takeGiven({ ...given, config: { ...given.config, "gateway:image": noFile(given.config) } });
+                return index();
+            });
+            assert.deepEqual(changed(resources, again.resources), []);
+            assert.equal(again.resources.length, resources.length);
+        } finally {
+            takeGiven(undefined);
+        }
     });
 
     it("registers nothing on a bad configuration", async () => {

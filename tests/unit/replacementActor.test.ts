@@ -102,6 +102,25 @@ describe("replacement actor", () => {
         }
     });
 
+    it("takes what waits for the new server for a part of the slot, and nothing else beside it", () => {
+        const urnOf = (types: string, name: string) =>
+            `urn:pulumi:jetstream::gateway::gateway:index:GatewayPool$${types}::${name}`;
+        const server = urnOf("openstack:compute/instance:Instance", "openstack-pool-0");
+        const gate = (name: string) => urnOf("pulumi-nodejs:dynamic/gateway:OpenstackGate", name);
+        const servers: Operation[] = [
+            { op: "replace", urn: server },
+            { op: "create-replacement", urn: server },
+        ];
+        const accepted = (more: Operation) => examine([...servers, more], server).accepted;
+        assert.equal(accepted({ op: "update", urn: gate("openstack-pool-0-ready") }), true);
+        assert.equal(accepted({ op: "delete", urn: gate("openstack-pool-0-ready") }), false);
+        assert.equal(accepted({ op: "update", urn: gate("openstack-pool-1-ready") }), false);
+        assert.equal(
+            accepted({ op: "update", urn: urnOf("openstack:compute/instance:Instance", "openstack-pool-0-ready") }),
+            false,
+        );
+    });
+
     it("refuses when the preview does not replace the slot, or fails", async () => {
         const idle = await act({ preview: [{ op: "same", urn }] });
         assert.deepEqual(idle.outcome, { kind: "refused", reason: "the preview does not replace gw-0", others: [] });
@@ -201,6 +220,31 @@ describe("replacement engine", () => {
             { name: "gw-0", urn: "urn:gw-0", serverId: "gw-0/1" },
             { name: "gw-1", urn: "urn:gw-1", serverId: "1", address: "127.0.0.9" },
         ]);
+    });
+
+    it("finds the slots of OpenStack by the servers' metadata, and their address as Nova names it", () => {
+        const server = (slot: object) => ({
+            urn: "urn:pool-0",
+            type: "openstack:compute/instance:Instance",
+            id: "f0605bfc",
+            outputs: { name: "gateway-jetstream-gw-0", accessIpV4: "10.30.0.50", metadata: slot },
+        });
+        const found = slotsIn([server({ "gateway-slot": "gw-0" }), server({ "gateway-machine": "lb-0" })], slotOf);
+        assert.deepEqual(found, [{ name: "gw-0", urn: "urn:pool-0", serverId: "f0605bfc", address: "10.30.0.50" }]);
+    });
+
+    it("does first what is to be done before each run of the program", async () => {
+        const calls: string[] = [];
+        const stack = {
+            preview: async () => void calls.push("preview"),
+            up: async () => void calls.push("up"),
+        } as unknown as Stack;
+        const prepare = async () => void calls.push("prepare");
+        const engine = automationEngine(stack, slotOf, { prepare });
+        const { signal } = new AbortController();
+        await engine.previewReplace(urn, signal);
+        await engine.replace(urn, signal);
+        assert.deepEqual(calls, ["prepare", "preview", "prepare", "up"]);
     });
 
     it("asks the Automation API for exactly one replacement", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +14,7 @@ import { Metrics, serveMetrics } from "../../replacement/metrics";
 import { request } from "../../replacement/observers/http";
 import { localPolicy } from "../../replacement/policy";
 import { stampOf, withStamp } from "../../replacement/stamp";
-import { fileStateLocks } from "../../replacement/stateLocks";
+import { bucketOf, fileStateLocks, stateLocks } from "../../replacement/stateLocks";
 import { action, memory, observation } from "./replacementFixtures";
 
 describe("the engine's processes", () => {
@@ -81,8 +82,58 @@ describe("locks on the deployment's state", () => {
         assert.deepEqual(readdirSync(folder), ["c.json", "d.json"]);
     });
 
+    it("are seen in a bucket too, and removed from it", async () => {
+        const prefix = ".pulumi/locks/organization/gateway/jetstream/";
+        const objects = new Map([
+            [`${prefix}a.json`, JSON.stringify({ pid: 2 ** 22 + 1, hostname: hostname() })],
+            [`${prefix}b.json`, JSON.stringify({ pid: 1, hostname: "elsewhere" })],
+        ]);
+        const server = createServer((request, response) => {
+            const { pathname, searchParams } = new URL(request.url ?? "", "http://bucket");
+            const key = decodeURIComponent(pathname.replace("/gateway-state/", ""));
+            if (request.method === "DELETE") {
+                objects.delete(key);
+                response.writeHead(204).end();
+            } else if (searchParams.has("list-type")) {
+                const keys = [...objects.keys()].filter((each) => each.startsWith(searchParams.get("prefix") ?? ""));
+                const contents = keys.map((each) => `<Contents><Key>${each}</Key></Contents>`).join("");
+                response.end(`<ListBucketResult>${contents}</ListBucketResult>`);
+            } else response.end(objects.get(key));
+        });
+        await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+        const { port } = server.address() as AddressInfo;
+        const keys = join(directory, "keys");
+        writeFileSync(keys, "[default]\naws_access_key_id = a\naws_secret_access_key = b\n");
+        process.env.AWS_SHARED_CREDENTIALS_FILE = keys;
+        try {
+            const query = `endpoint=127.0.0.1:${port}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1`;
+            const locks = stateLocks(`s3://gateway-state?${query}`, "gateway", "jetstream");
+            const owners = async () => (await locks?.list())?.map(({ id, owner }) => [id, owner]);
+            assert.deepEqual(await owners(), [
+                ["a.json", "dead"],
+                ["b.json", "elsewhere"],
+            ]);
+            await locks?.remove({ id: "../x/a.json", host: "", pid: 1, owner: "dead" });
+            assert.deepEqual(await owners(), [["b.json", "elsewhere"]]);
+        } finally {
+            delete process.env.AWS_SHARED_CREDENTIALS_FILE;
+            server.close();
+            server.closeAllConnections();
+        }
+    });
+
+    it("are looked for where the engine has them", () => {
+        const found = bucketOf("s3://state/below?endpoint=objects.example.org&s3ForcePathStyle=true");
+        assert.deepEqual(found, {
+            bucket: "state",
+            folder: "below/",
+            options: { region: "us-east-1", endpoint: "https://objects.example.org", forcePathStyle: true },
+        });
+        assert.deepEqual(bucketOf("s3://state?region=eu-west-1").options, { region: "eu-west-1" });
+    });
+
     it("cannot be seen in a backend of another kind", () => {
-        assert.equal(fileStateLocks("s3://bucket", "gateway", "local"), undefined);
+        assert.equal(stateLocks("gs://bucket", "gateway", "local"), undefined);
     });
 });
 

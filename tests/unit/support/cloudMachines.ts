@@ -1,5 +1,6 @@
 /** Machines of a cloud as its components put them together, with certificates of the usual size. */
 import { createHash } from "node:crypto";
+import { defaultPolicy } from "../../../replacement/policy";
 import type { ConsulCluster } from "../../../roles/consul";
 import { consulAgent } from "../../../roles/consulAgent";
 import { consulServer } from "../../../roles/consulServer";
@@ -16,6 +17,7 @@ import {
     cloudLayout,
     renderCloudInit,
 } from "../../../roles/render/cloudInit";
+import { replacer } from "../../../roles/replacer";
 import { instanceRef, type Layout, mergeRoles, type Role } from "../../../roles/role";
 import { type SerfCluster, serfAgent, serfTags } from "../../../roles/serf";
 
@@ -33,16 +35,26 @@ function certificate(name: string): string {
 export const bundled = (name: string) => ({ file: `${name}-0123.cjs`, sha256: sum(`${name}.cjs`) });
 
 const files = ["node", "consul", "consul-template", "boot.cjs", "consul-acl.cjs", "drain.cjs", "reconciler.cjs"];
+const loopFiles = [
+    ...["replacer.cjs", "pulumi-resource-pulumi-nodejs", "pulumi", "pulumi-resource-openstack"],
+    "pulumi-resource-consul",
+];
 /** Artifacts with made-up sums, those of `bundled` among them. */
 export const manifest: ArtifactManifest = {
-    artifacts: [...files, "gateway-sample.cjs", "instance-watcher.cjs", "fabio", "serf", "serf-members.cjs"].map(
-        (name) => ({
-            name,
-            version: "1",
-            sha256: sum(name),
-            size: 1,
-        }),
-    ),
+    artifacts: [
+        ...files,
+        ...loopFiles,
+        "gateway-sample.cjs",
+        "instance-watcher.cjs",
+        "fabio",
+        "serf",
+        "serf-members.cjs",
+    ].map((name) => ({
+        name,
+        version: "1",
+        sha256: sum(name),
+        size: 1,
+    })),
 };
 
 const cluster: ConsulCluster = {
@@ -172,6 +184,45 @@ function serverRole(layout: Layout): Role {
     return consulServer(args, layout);
 }
 
+/** A Consul server on OpenStack, which also runs the replacement loop. */
+function loopRole(layout: Layout): Role {
+    const loop = replacer(
+        {
+            settings: {
+                target: "openstack",
+                consul: {
+                    addresses: cluster.join.map((address) => `https://${address}:8501`),
+                    service: "gateway-sample",
+                },
+                balancers: [{ name: "lb-0", url: "http://10.0.0.21:9192/;csv" }],
+                stack: "jetstream",
+                slots: { typeSuffix: "openstack:compute/instance:Instance", namePrefix: "gw-" },
+                policy: defaultPolicy,
+            },
+            access: { caCertificate: cluster.caCertificate, token: "replacerToken" },
+            program: {
+                kind: "bundle",
+                replacer: bundled("replacer"),
+                dynamicProvider: {
+                    file: "dynamic-provider-0123.cjs",
+                    sha256: sum("pulumi-resource-pulumi-nodejs"),
+                },
+                pulumi: "3.259.0",
+                plugins: { openstack: "3.15.2", consul: "3.15.1" },
+                backend: "s3://gateway-state?endpoint=objects.example.org&region=us-east-1",
+                cloud: {
+                    name: "jetstream2",
+                    authUrl: "https://cloud.example.org:5000/v3",
+                    credentialId: "0123456789abcdef0123456789abcdef",
+                    volumes: false,
+                },
+            },
+        },
+        layout,
+    );
+    return mergeRoles("consul-server", serverRole(layout), loop);
+}
+
 /** What each machine is, and where. */
 export const roles: Readonly<Record<string, { readonly role: Role; readonly layout: Layout }>> = {
     gateway: { role: gatewayRole(groupLayout), layout: groupLayout },
@@ -180,6 +231,7 @@ export const roles: Readonly<Record<string, { readonly role: Role; readonly layo
     "serf-balancer": inLayout(serfBalancerRole, cloudLayout("lb-0", "10.0.0.21")),
     "serf-gateway": { role: serfGatewayRole(groupLayout), layout: groupLayout },
     "consul-server": inLayout(serverRole, cloudLayout("consul-0", "10.0.0.11")),
+    "consul-server-with-loop": inLayout(loopRole, cloudLayout("consul-0", "10.0.0.11")),
 };
 
 function inLayout(make: (layout: Layout) => Role, layout: Layout) {

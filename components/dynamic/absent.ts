@@ -1,0 +1,2 @@
+/** Stands, in a bundle, for packages of targets that the bundle is not for: see `../bundles.ts`. */
+export {};

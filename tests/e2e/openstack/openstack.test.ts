@@ -1,0 +1,305 @@
+import * as assert from "node:assert/strict";
+import { type Load, type Report, startLoad } from "../../../bench/load";
+import { statesIn } from "../../../replacement/observers/balancer";
+import { waitFor } from "../../../supervisor/wait";
+import { addressOf, roleOf, type Server, serversOf } from "./support/cloud";
+import { Environment, POLICY, VIP } from "./support/environment";
+import { makeCredential, removeCredential } from "./support/fixtures";
+import { Loop } from "./support/loop";
+import { missingParts } from "./support/requirements";
+
+const startedAt = Date.now();
+const say = (line: string) => console.log(`      ${((Date.now() - startedAt) / 1000).toFixed(1)} s  ${line}`);
+const now = () => Date.now() / 1000;
+
+/** Calls through the deployment while something happens to it: tried once, and as the client library repeats them. */
+class Calls {
+    private readonly raw = this.start(true);
+    private readonly repeated = this.start(false);
+
+    private start(raw: boolean): Load {
+        return startLoad({ addresses: [`${VIP}:9190`], ratePerSecond: 20, deadlineMs: 5_000, raw });
+    }
+
+    /** Waits until so many were begun. */
+    async made(count: number): Promise<void> {
+        await waitFor("calls to be made", () => this.repeated.live.started >= count, 60_000);
+    }
+
+    async end(): Promise<{ readonly raw: Report; readonly repeated: Report }> {
+        const [raw, repeated] = await Promise.all([this.raw.stop(), this.repeated.stop()]);
+        const lost = ({ started, failed }: Report) => `${failed} of ${started}`;
+        say(`calls failed: ${lost(raw)} tried once, ${lost(repeated)} repeated`);
+        for (const { error } of repeated.failures.slice(0, 3)) say(`  ${error}`);
+        return { raw, repeated };
+    }
+}
+
+describe("target openstack, end to end", function () {
+    this.timeout(900_000);
+    this.bail(true);
+    let environment: Environment;
+    let loop: Loop;
+    let calls: Calls | undefined;
+
+    before(async function () {
+        const missing = await missingParts();
+        if (missing.length > 0) {
+            console.log(`      skipped, for want of: ${missing.join("; ")}`);
+            this.skip();
+        }
+        environment = await Environment.open(say);
+        loop = new Loop(environment);
+    });
+
+    afterEach(async function () {
+        // A test that failed has not ended its load.
+        await calls?.end();
+        calls = undefined;
+        if (this.currentTest?.state !== "failed") return;
+        for (const machine of ["consul-0", "consul-1", "consul-2"]) {
+            const host = await environment.host(machine).catch(() => undefined);
+            const journal = await host?.journal("gw-replacer").catch((error: Error) => error.message);
+            say(`${machine}: ${journal?.split("\n").slice(-25).join("\n")}`);
+        }
+    });
+
+    after(async () => environment?.close());
+
+    /** How each balancer sees the pool: both send calls to all servers. */
+    const isWhole = async (size: number) => {
+        for (const balancer of ["198.18.30.21", "198.18.30.22"]) {
+            const page = await (await fetch(`http://${balancer}:9192/;csv`)).text();
+            const up = [...statesIn(page, "gateways", balancer).values()].filter((state) => state === "up").length;
+            if (up !== size) throw new Error(`${balancer} sends calls to ${up} of ${size}`);
+        }
+        return true;
+    };
+    const whole = (size: number, timeout = 120_000) =>
+        waitFor("both balancers to use the whole pool", () => isWhole(size), timeout, 250);
+    const gateways = async () => {
+        const servers = [...(await environment.servers()).values()].filter((each) => roleOf(each).startsWith("gw-"));
+        return servers.sort((a, b) => (roleOf(a) < roleOf(b) ? -1 : 1));
+    };
+    const names = (servers: readonly Server[]) => servers.map(roleOf);
+
+    /** The figures of a replacement that began with something that happened at `time`. */
+    async function figures(slot: string, time: number, size: number): Promise<void> {
+        const { report } = await loop.replaced(slot, time);
+        await whole(size);
+        const recovered = now() - time;
+        const decided = await loop.decidedAfter(slot, time);
+        const { preview, replace = 0 } = report.seconds;
+        say(
+            `${slot}: decided after ${decided.toFixed(1)} s, previewed in ${preview.toFixed(1)} s, ` +
+                `replaced in ${replace.toFixed(1)} s, whole again after ${recovered.toFixed(1)} s`,
+        );
+    }
+
+    it("is deployed: machines at their addresses, which answer calls at the shared one", async () => {
+        const { outputs } = await environment.engine("deploy");
+        const servers = await environment.servers();
+        const expected = ["consul-0", "consul-1", "consul-2", "gw-0", "gw-1", "lb-0", "lb-1"];
+        assert.deepEqual([...servers.keys()].sort(), expected);
+        assert.equal(addressOf(await environment.server("gw-1")), "198.18.30.51");
+        assert.match(JSON.stringify(outputs.openstack), /198\.19\.0\.\d+:9190/);
+        await whole(2);
+        calls = new Calls();
+        await calls.made(60);
+        const { repeated } = await calls.end();
+        calls = undefined;
+        assert.equal(repeated.failed, 0);
+    });
+
+    it("has a loop on three machines, of which one leads, and which holds nothing back", async () => {
+        const leader = await loop.leader();
+        await loop.settled(2);
+        const secrets = ["a passphrase of the test's", environment.loopCredential.secret];
+        for (const machine of ["consul-0", "consul-1", "consul-2"]) {
+            const host = await environment.host(machine);
+            const health = await loop.health(host);
+            assert.equal(health?.healthy, true, machine);
+            assert.equal(health?.role, host === leader ? "leader" : "standby");
+            const open = `${await host.exec(["ps", "-ef"])}${await host.journal()}${host.console}`;
+            for (const secret of secrets) assert.ok(!open.includes(secret), `${machine} shows a secret`);
+            const files = await host.exec(["find", "/etc/gateway/replacer", "-type", "f", "-perm", "/077"]);
+            assert.equal(files, "/etc/gateway/replacer/ca.pem", "what others may read");
+        }
+        const memory = await leader.exec(["sh", "-c", "ps -o rss= -C node | sort -n | tail -1"]);
+        say(`the leader's daemon has ${(Number(memory) / 1024).toFixed(0)} MiB`);
+        assert.match(await loop.command("status"), /Consul {4}has a leader/);
+    });
+
+    it("previews and deploys no change when nothing was changed", async () => {
+        const before = (await gateways()).map(({ id }) => id);
+        const { changes } = await environment.engine("deploy");
+        assert.deepEqual(Object.keys(changes), ["same"]);
+        assert.deepEqual(
+            (await gateways()).map(({ id }) => id),
+            before,
+        );
+    });
+
+    it("rolls a change of the gateways one at a time, and no repeated call fails", async () => {
+        const before = (await gateways()).map(({ id }) => id);
+        await loop.settled(2);
+        calls = new Calls();
+        const begun = now();
+        const service = { name: "gateway-sample", port: 9190, install: { kind: "sample" }, maxConnections: 1000 };
+        const more = { healthCheck: { kind: "thrift", method: "ping", framed: false }, stopTimeoutSeconds: 20 };
+        environment.changes = { "gateway:service": { ...service, ...more, environment: { STEP: "2" } } };
+        await environment.engine("deploy");
+        await whole(2);
+        const { repeated } = await calls.end();
+        calls = undefined;
+        say(`two gateways rolled in ${(now() - begun).toFixed(1)} s`);
+        const after = await gateways();
+        assert.deepEqual(names(after), ["gw-0", "gw-1"]);
+        assert.ok(after.every(({ id }) => !before.includes(id)));
+        assert.deepEqual(after.map(addressOf), ["198.18.30.50", "198.18.30.51"]);
+        assert.equal(repeated.failed, 0);
+        assert.deepEqual(await loop.since(begun, "action"), [], "the loop left the operator's change alone");
+    });
+
+    it("grows and shrinks, without touching the others", async () => {
+        const before = (await gateways()).map(({ id }) => id);
+        await environment.engine("deploy", { "gateway:pool": { size: 3 } });
+        await whole(3);
+        assert.deepEqual(
+            (await gateways()).slice(0, 2).map(({ id }) => id),
+            before,
+        );
+        await loop.settled(3);
+        calls = new Calls();
+        await environment.engine("deploy", { "gateway:pool": { size: 2 } });
+        await whole(2);
+        const { repeated } = await calls.end();
+        calls = undefined;
+        assert.deepEqual(
+            (await gateways()).map(({ id }) => id),
+            before,
+        );
+        assert.equal(repeated.failed, 0);
+    });
+
+    it("replaces a server that was deleted behind its back, at the same address", async () => {
+        await loop.settled(2);
+        const [, victim] = await gateways();
+        assert.ok(victim);
+        calls = new Calls();
+        const time = now();
+        await environment.admin.ask("compute", "DELETE", `/servers/${victim.id}`);
+        await figures("gw-1", time, 2);
+        const { repeated } = await calls.end();
+        calls = undefined;
+        const after = await environment.server("gw-1");
+        assert.notEqual(after.id, victim.id);
+        assert.equal(addressOf(after), addressOf(victim));
+        assert.ok(Number(after.metadata["gateway-epoch"]) > 0, "it bears the leader's epoch");
+        assert.equal(repeated.failed, 0);
+        const { changes } = await environment.engine("preview");
+        assert.deepEqual(Object.keys(changes), ["same"], "the state is true");
+    });
+
+    it("replaces a machine without power, though Nova says that it is active", async () => {
+        await loop.settled(2);
+        const [victim] = await gateways();
+        assert.ok(victim);
+        calls = new Calls();
+        const time = now();
+        await (await environment.host("gw-0")).powerOff();
+        await figures("gw-0", time, 2);
+        const { repeated } = await calls.end();
+        calls = undefined;
+        assert.notEqual((await environment.server("gw-0")).id, victim.id);
+        assert.ok((await loop.decidedAfter("gw-0", time)) >= POLICY.softSeconds);
+        assert.equal(repeated.failed, 0);
+    });
+
+    it("freezes when every gateway hangs at once, and deletes none", async () => {
+        await loop.settled(2);
+        const before = (await gateways()).map(({ id }) => id);
+        const hosts = await Promise.all(["gw-0", "gw-1"].map((slot) => environment.host(slot)));
+        const time = now();
+        await Promise.all(hosts.map((host) => host.signal("gw-gateway.service", "SIGSTOP")));
+        const frozen = async () => {
+            const { snapshot } = await loop.status();
+            const massLoss = snapshot?.decision.pool.find(({ gate }) => gate === "massLoss");
+            const soft = snapshot?.decision.slots.every(({ condition }) => condition === "lost");
+            return soft && massLoss?.passed === false && now() - time > 2 * POLICY.softSeconds;
+        };
+        await waitFor("the loop to be frozen for longer than evidence takes", frozen, 120_000, 1_000);
+        await Promise.all(hosts.map((host) => host.signal("gw-gateway.service", "SIGCONT")));
+        await whole(2);
+        assert.deepEqual(
+            (await gateways()).map(({ id }) => id),
+            before,
+        );
+        assert.deepEqual(await loop.since(time, "action"), []);
+    });
+
+    it("leaves one server in the slot when the leader is killed in the middle of a replacement", async () => {
+        await loop.settled(2);
+        const [, victim] = await gateways();
+        assert.ok(victim);
+        const leader = await loop.leader();
+        const time = now();
+        await environment.admin.ask("compute", "POST", `/servers/${victim.id}/action`, {
+            "os-resetState": { state: "error" },
+        });
+        // The old server is gone, and the new one is being made.
+        await waitFor(
+            "the replacement to be under way",
+            async () => !(await serversOf(environment.admin)).some(({ id }) => id === victim.id),
+            240_000,
+            100,
+        );
+        await leader.signal("gw-replacer.service", "SIGKILL");
+        say(`killed the leader ${(now() - time).toFixed(1)} s after the server failed`);
+        await whole(2, 400_000);
+        await loop.settled(2, 400_000);
+        say(`whole again ${(now() - time).toFixed(1)} s after the server failed`);
+        assert.deepEqual(names(await gateways()), ["gw-0", "gw-1"]);
+        assert.notEqual((await environment.server("gw-1")).id, victim.id);
+        const steps = (await loop.since(time, "recovery")).map(({ step }) => step.kind);
+        say(`recovery: ${steps.join(", ") || "nothing to do"}`);
+        assert.deepEqual(await environment.loosePorts(), []);
+        const { changes } = await environment.engine("preview");
+        assert.deepEqual(Object.keys(changes), ["same"], "the state is true");
+    });
+
+    it("tries once per hold when the quota is used up, and goes on when it is not", async () => {
+        await loop.settled(2);
+        const victim = await environment.server("gw-0");
+        await environment.setServerQuota(6);
+        const time = now();
+        await environment.admin.ask("compute", "DELETE", `/servers/${victim.id}`);
+        const refused = () =>
+            loop
+                .since(time, "action")
+                .then((all) => all.filter(({ report }) => report.outcome.kind === "quota").length > 0);
+        await waitFor("the loop to be told of the quota", refused, 240_000, 1_000);
+        const told = now();
+        await waitFor("a hold to pass", () => now() - told > POLICY.holdSeconds, 120_000, 1_000);
+        const tries = await loop.since(time, "action");
+        assert.ok(tries.length <= 1 + Math.ceil((now() - time) / POLICY.holdSeconds), `${tries.length} tries`);
+        for (const { report } of tries) say(`${JSON.stringify(report.outcome).slice(0, 200)}`);
+        await environment.setServerQuota(100);
+        await loop.replaced("gw-0", time);
+        await whole(2);
+        assert.deepEqual(await environment.loosePorts(), []);
+    });
+
+    it("says what to do when an application credential is no good any more", async () => {
+        const expired = await makeCredential(environment.operator, "expired");
+        await removeCredential(environment.operator, expired);
+        await assert.rejects(environment.engine("preview", {}, expired), /credential/i);
+    });
+
+    it("is destroyed, and nothing is left", async () => {
+        await loop.command("pause", "--reason=the end");
+        await environment.engine("destroy");
+        await waitFor("the servers to go", async () => (await serversOf(environment.admin)).length === 0, 60_000);
+        assert.deepEqual(await environment.leftovers(), []);
+    });
+});
