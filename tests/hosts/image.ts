@@ -1,4 +1,5 @@
 /** The image that all machines start from: built once, and kept outside the checkout. */
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
@@ -31,6 +32,11 @@ export function whyNoMachines(): string | undefined {
     if (process.platform !== "linux") return "machines are containers, which only Linux has";
     if (process.getuid?.() !== 0) return "booting machines takes root";
     const absent = missingPackages();
+    if (absent.length === 0) {
+        // Root of a container may have no more rights than anybody.
+        const { status, stderr } = spawnSync("unshare", ["--net", "--mount", "--pid", "--fork", "true"]);
+        if (status !== 0) return `root may make no namespaces here: ${stderr.toString().trim()}`;
+    }
     if (absent.length > 0 && !findOnPath("apt-get"))
         return `missing, and no apt-get to install them: ${absent.join(", ")}`;
     return undefined;

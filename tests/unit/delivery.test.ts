@@ -108,7 +108,7 @@ describe("secrets and readiness by way of Nova", () => {
         serverId: nova.id,
         secrets: { gossipKey: "the gossip key", token: "the token" },
         gates: [{ kind: "services" }],
-        timeoutSeconds: 20,
+        timeoutSeconds: 60,
     });
     const api = () => novaServer(new CloudSession(cloudLogin("lab", undefined)), nova.id);
     const mailbox = () => new Mailbox(system, FILE, new OpenstackMetadata(nova.endpoint), PAUSE);

@@ -331,7 +331,7 @@ describe("gateway sample: server", () => {
             const servers = [await serve({ drain: { quietSeconds: 1 } }), await serve()];
             const balancer = await startBalancer(servers, opened);
             const loads = (["perCall", "kept"] as const).map((connection) =>
-                load({ addresses: [balancer], connection, ratePerSecond: 200 }),
+                load({ addresses: [balancer], connection, ratePerSecond: 200, deadlineMs: 10_000 }),
             );
             await sleep(300);
             const drained = await servers[0]?.drain();
