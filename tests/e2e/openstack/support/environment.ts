@@ -32,7 +32,7 @@ const GRACE = 45_000;
 /** Minutes as seconds: the machines boot in a quarter of a minute. */
 export const POLICY = {
     healthyBetweenSeconds: 5,
-    hardWindowSeconds: 20,
+    hardWindowSeconds: 60,
     softSeconds: 12,
     bootGraceSeconds: 400,
     budgetPerHour: 60,
@@ -46,8 +46,8 @@ export const POLICY = {
     orphanSeconds: 30,
     lockRetrySeconds: 5,
     intervalSeconds: 2,
-    maxGapSeconds: 30,
-    observerTimeoutSeconds: 4,
+    maxGapSeconds: 60,
+    observerTimeoutSeconds: 8,
 } as const;
 
 /** What an environment is made of. */
