@@ -189,6 +189,8 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             });
             record({ what: "from 2 gateways to 3", whole: since(began), calls });
             assert.deepEqual(failuresOf(calls.repeated), []);
+            const { changes } = await engine("preview");
+            assert.equal(isChange(changes), false, JSON.stringify(changes));
         });
     });
 

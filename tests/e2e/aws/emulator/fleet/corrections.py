@@ -15,6 +15,7 @@ def apply() -> None:
     _security_groups_of_instances()
     _network_interfaces_of_ended_instances()
     _descriptions_of_rules()
+    _kinds_of_instances_of_updated_groups()
     _made_up_values()
     _arns_of_network_load_balancers()
 
@@ -82,6 +83,19 @@ def _descriptions_of_rules() -> None:
     security_groups.SecurityGroupRule.description = property(
         lambda self: self.ip_range.get("Description") or self.source_group.get("Description")
     )
+
+
+def _kinds_of_instances_of_updated_groups() -> None:
+    # An update that is not about them, as one of the group's size, makes moto forget them.
+    update = autoscaling.FakeAutoScalingGroup.update
+
+    def update_group(self, *args, launch_config_name, launch_template, **kwargs):
+        before = self.mixed_instances_policy
+        update(self, *args, launch_config_name=launch_config_name, launch_template=launch_template, **kwargs)
+        if not (launch_config_name or launch_template):
+            self.mixed_instances_policy = self.mixed_instances_policy or before
+
+    autoscaling.FakeAutoScalingGroup.update = update_group
 
 
 def _made_up_values() -> None:
