@@ -23,6 +23,7 @@ const SLOW: readonly Suite[] = [
     { name: "scenarios", command: ["npm", "run", "--silent", "test:scenarios"], mocha: true },
     { name: "e2e-openstack", command: ["npm", "run", "--silent", "e2e:openstack"], mocha: true },
     { name: "hosts", command: ["npm", "run", "--silent", "test:hosts"], mocha: true },
+    { name: "e2e-aws", command: ["npm", "run", "--silent", "e2e:aws"], mocha: true },
 ];
 
 interface Counts {

@@ -23,8 +23,8 @@ export interface EdgeTarget {
     readonly drainSeconds: number;
 }
 
-/** Seconds between two checks, and how many in a row decide: a machine is out within half a minute. */
-const CHECK = { interval: 10, timeout: 5, threshold: 2 } as const;
+/** Longest time of a check, seconds, and how many in a row decide. */
+const CHECK = { timeout: 5, threshold: 2 } as const;
 /** The longest that AWS has: clients keep connections that they do not use. */
 const IDLE_SECONDS = 6000;
 
@@ -118,7 +118,7 @@ export class AwsEdge extends pulumi.ComponentResource {
                     port: String(check.port),
                     path: check.path,
                     matcher: "200-399",
-                    interval: CHECK.interval,
+                    interval: this.settings.checkSeconds,
                     timeout: CHECK.timeout,
                     healthyThreshold: CHECK.threshold,
                     unhealthyThreshold: CHECK.threshold,

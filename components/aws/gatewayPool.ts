@@ -37,8 +37,8 @@ const HEARTBEAT = { least: 30, most: 7200 } as const;
 const HEALTHY_PERCENTAGE = { min: 100, max: 150 } as const;
 /** How long a new instance has to be well before the next one is exchanged, seconds. */
 const WARMUP_SECONDS = 30;
-/** A roll-out stops here for a look at what is new, percent of the pool, and goes on by itself after the delay, seconds. */
-const CHECKPOINTS = { percentages: [50, 100], delaySeconds: 60 } as const;
+/** A roll-out halts here for a look at what is new, percent of the pool, and goes on by itself. */
+const CHECKPOINTS = [50, 100] as const;
 
 /**
  * Gateways as an AutoScaling group over all zones, of spot instances if wanted: AWS replaces those that it finds ill by
@@ -179,8 +179,8 @@ export function awsGatewayPool(
                     minHealthyPercentage: HEALTHY_PERCENTAGE.min,
                     maxHealthyPercentage: HEALTHY_PERCENTAGE.max,
                     instanceWarmup: String(WARMUP_SECONDS),
-                    checkpointPercentages: [...CHECKPOINTS.percentages],
-                    checkpointDelay: String(CHECKPOINTS.delaySeconds),
+                    checkpointPercentages: [...CHECKPOINTS],
+                    checkpointDelay: String(settings.checkpointSeconds),
                     skipMatching: true,
                     autoRollback: true,
                 },
@@ -240,8 +240,7 @@ export function awsGatewayPool(
             wanted: pulumi
                 .all([group.name, version])
                 .apply(([known, number]) => ({ kind: "group", group: known, version: number, least: size }) as const),
-            timeoutSeconds:
-                CHECKPOINTS.delaySeconds * CHECKPOINTS.percentages.length + policy.bootGraceSeconds * (1 + size),
+            timeoutSeconds: settings.checkpointSeconds * CHECKPOINTS.length + policy.bootGraceSeconds * (1 + size),
         },
         { parent, provider: target.projectProvider, dependsOn: [drain] },
     );

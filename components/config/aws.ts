@@ -149,6 +149,22 @@ export const awsSchema = z.strictObject({
         .describe("the most to pay for a spot instance, US dollars an hour")
         .meta({ allowed: "a number, more than 0 and up to 100", standard: "the on-demand price, as AWS advises" }),
     targetTracking,
+    checkSeconds: z
+        .int()
+        .min(5)
+        .max(300)
+        .default(10)
+        .describe(
+            "time between two health checks of the network load balancer; two in a row decide, so a machine is found ill after about twice as long",
+        )
+        .meta({ allowed: "a whole number of seconds, from 5 to 300" }),
+    checkpointSeconds: z
+        .int()
+        .min(0)
+        .max(172_800)
+        .default(60)
+        .describe("how long a roll-out halts when half of the gateways are new, for a look at them")
+        .meta({ allowed: "a whole number of seconds, from 0 to 172800" }),
     imageId: resourceId("ami", "an image")
         .exactOptional()
         .describe("the machines' image, Debian 12 or one made from it; pin it where you choose when it changes")

@@ -184,7 +184,9 @@ export const openstackSchema = z.strictObject({
     apiPorts: z
         .array(z.int().min(1).max(65535))
         .default(API_PORTS)
-        .describe("ports of OpenStack's APIs and of the state's storage, to which the loop's machines are let out")
+        .describe(
+            "ports of OpenStack's APIs, to which the loop's machines are let out; those of loop.authUrl and loop.stateBackend besides",
+        )
         .meta({ allowed: "a list of ports" }),
     loop,
 });

@@ -8,6 +8,7 @@ import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
 import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
 import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import { letLoopOut } from "./loopAccess";
 import { type OpenstackMachine, openstackMachine } from "./machine";
 import { openstackReplacer } from "./replacer";
 import { roleSecurityGroup } from "./securityGroups";
@@ -88,6 +89,7 @@ export function openstackConsulDiscovery(
     const nobody = consulCluster({ datacenter, join: ["0.0.0.0"], servers, caCertificate: "" });
     const shape = role(0, { cluster: nobody, certificate: "", gatewayService }, []).role;
     const securityGroup = roleSecurityGroup(name, "discovery", shape.ports, network.members, [], child);
+    letLoopOut(name, target, securityGroup, child);
     const group = serverGroup(name, "discovery", settings, child);
     const machines: OpenstackMachine[] = [];
     for (const [index, address] of places.entries()) {

@@ -101,6 +101,16 @@ describe("the configuration of target aws", () => {
             "aws.spotMaxPrice: got -1; allowed: a number, more than 0 and up to 100",
         ],
         [
+            "checks more often than the load balancer makes them",
+            aws({ checkSeconds: 2 }),
+            "aws.checkSeconds: got 2; allowed: a whole number of seconds, from 5 to 300",
+        ],
+        [
+            "a halt longer than AutoScaling makes it",
+            aws({ checkpointSeconds: 200_000 }),
+            "aws.checkpointSeconds: got 200000; allowed: a whole number of seconds, from 0 to 172800",
+        ],
+        [
             "a spot price without spot",
             aws({ spot: false, spotMaxPrice: 0.1 }),
             "aws.spotMaxPrice: set, but spot is false",

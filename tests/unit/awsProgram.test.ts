@@ -463,6 +463,18 @@ describe("the whole program on AWS", function () {
         assert.equal(instancesDistribution.onDemandPercentageAboveBaseCapacity, 100);
     });
 
+    it("checks as often, and halts a roll-out as long, as the configuration says", async () => {
+        const { resources } = await program(aws({ checkSeconds: 5, checkpointSeconds: 900 }));
+        const intervals = resources
+            .filter(({ type }) => type === "aws:lb/targetGroup:TargetGroup")
+            .map(({ inputs }) => (inputs.healthCheck as { interval: number }).interval);
+        assert.deepEqual(intervals, [5, 5, 5]);
+        const { preferences } = named(resources, "aws-pool", GROUP).inputs.instanceRefresh as {
+            preferences: Record<string, unknown>;
+        };
+        assert.equal(preferences.checkpointDelay, "900");
+    });
+
     it("replaces nothing by itself when that is switched off", async () => {
         const { resources } = await program({ "gateway:replacement": { enabled: "false" } });
         assert.deepEqual(named(resources, "aws-pool", GROUP).inputs.suspendedProcesses, ["ReplaceUnhealthy"]);

@@ -38,6 +38,8 @@ const DEFAULTS: GatewayConfig = {
         fixedInstanceType: "t3.small",
         spot: true,
         onDemandBase: 0,
+        checkSeconds: 10,
+        checkpointSeconds: 60,
         volumeGib: 10,
     },
     openstack: {

@@ -2,6 +2,7 @@ import * as assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
 import { ConfigError } from "../../components/config";
 import { given, givenOutput, givenSchema, takeGiven } from "../../components/given";
+import { loopPorts } from "../../components/openstack/loopAccess";
 import { withStamp } from "../../replacement/stamp";
 import { secretRefs } from "../../roles/role";
 import { assertGolden } from "../golden/compare";
@@ -309,7 +310,13 @@ describe("the whole program on OpenStack", function () {
         const outgoing = ofType(resources, RULE)
             .map(({ inputs }) => inputs)
             .filter(({ direction }) => direction === "egress");
-        const outside = outgoing.filter((rule) => rule.remoteGroupId === undefined);
+        const toOutside = outgoing.filter((rule) => rule.remoteGroupId === undefined);
+        const outside = toOutside.filter((rule) => rule.securityGroupId !== "openstack-discovery-group-id");
+        // The loop's machines also call OpenStack, and the storage of the state.
+        assert.deepEqual(
+            toOutside.filter((rule) => !outside.includes(rule)).map((rule) => [rule.protocol, rule.portRangeMin]),
+            [443, 5000, 8001, 8774, 8776, 8778, 9292, 9696, 9876].map((port) => ["tcp", port]),
+        );
         assert.deepEqual(
             outside.map((rule) => [rule.securityGroupId, rule.protocol, rule.portRangeMin, rule.remoteIpPrefix]).sort(),
             [
@@ -323,9 +330,23 @@ describe("the whole program on OpenStack", function () {
         const incoming = ofType(resources, RULE).filter(({ inputs }) => inputs.direction === "ingress");
         const toGroups = outgoing.filter((rule) => rule.remoteGroupId !== undefined);
         assert.equal(toGroups.length, incoming.filter(({ inputs }) => inputs.remoteGroupId !== undefined).length);
+        const noLoop = await program({ "gateway:replacement": { enabled: "false" } });
+        assert.ok(!noLoop.resources.some(({ name }) => name.startsWith("openstack-discovery-api-")));
         const artifacts = await program({ "gateway:image": { artifacts: "http://198.18.0.1:8080/x" } });
         const rule = named(artifacts.resources, "openstack-network-outside-8080-tcp-out", RULE);
         assert.equal(rule.inputs.portRangeMin, 8080);
+    });
+
+    it("finds the ports that the loop calls", () => {
+        const ports = (authUrl: string, stateBackend: string) =>
+            loopPorts([443], { authUrl, stateBackend, credentialId: "" });
+        assert.deepEqual(ports("https://c.example.org/identity", "s3://b?region=us-east-1"), [443]);
+        assert.deepEqual(ports("http://c.example.org/identity", "s3://b?endpoint=o.example.org"), [80, 443]);
+        assert.deepEqual(
+            ports("http://c:35357/v3", "s3://b?endpoint=198.18.0.1:9000&disableSSL=true"),
+            [443, 9000, 35357],
+        );
+        assert.deepEqual(ports("https://c", "s3://b?endpoint=http://o"), [80, 443]);
     });
 
     it("has an own network whose fixed addresses Neutron gives to nobody else", async () => {

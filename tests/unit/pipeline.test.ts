@@ -93,12 +93,16 @@ describe("the preview of pull requests", () => {
 
     it("does what anyone can do on a command line", () => {
         assert.deepEqual(runs(job("preview.yml", "local")), ['scripts/ci/preview.sh local "$GITHUB_STEP_SUMMARY"']);
-        assert.deepEqual(runs(job("preview.yml", "cloud")), [`scripts/ci/prepare.sh ${expression("matrix.stack")}`]);
+        assert.deepEqual(runs(job("preview.yml", "cloud")), [
+            `scripts/ci/prepare.sh ${expression("matrix.stack")}`,
+            "scripts/ci/openstack-login.sh",
+        ]);
         assert.deepEqual(runs(job("deploy.yml", "up")), [
             `scripts/ci/prepare.sh ${expression("matrix.stack")}`,
+            "scripts/ci/openstack-login.sh",
             `scripts/ci/publish.sh ${expression("vars.ARTIFACTS_BUCKET")}`,
         ]);
-        for (const script of ["prepare.sh", "publish.sh", "preview.sh"])
+        for (const script of ["prepare.sh", "publish.sh", "preview.sh", "openstack-login.sh"])
             accessSync(join(project, "scripts/ci", script), constants.X_OK);
         assert.match(
             readFileSync(join(project, "scripts/ci/preview.sh"), "utf8"),

@@ -1,0 +1,37 @@
+/** The real engine, as a test runs it. */
+import { fork } from "node:child_process";
+import { join } from "node:path";
+import type { Changes } from "../../../../scripts/deploy";
+import type { EngineNews, EngineTask } from "./engineRun";
+
+/** What came of a run of the engine. */
+export interface EngineResult {
+    readonly changes: Changes;
+    readonly outputs: Readonly<Record<string, unknown>>;
+    /** What it told meanwhile. */
+    readonly lines: readonly string[];
+}
+
+/**
+ * Runs the engine.
+ *
+ * @throws Error with what it failed with.
+ */
+export function runEngine(task: EngineTask, environment: NodeJS.ProcessEnv): Promise<EngineResult> {
+    const child = fork(join(__dirname, "engineRun.ts"), {
+        execArgv: ["--import", "tsx"],
+        env: { ...process.env, ...environment },
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    const lines: string[] = [];
+    return new Promise((done, fail) => {
+        child.on("message", (news: EngineNews) => {
+            if ("line" in news) lines.push(news.line);
+            else if ("failure" in news) fail(new Error(news.failure));
+            else done({ ...news, lines });
+        });
+        child.once("error", fail);
+        child.once("exit", (code) => fail(new Error(`the engine's process ended with ${code}`)));
+        child.send(task);
+    });
+}
