@@ -22,7 +22,7 @@ export const programs = {
     reconciler: "roles/loadBalancer/reconciler/main.ts",
     "serf-members": "roles/programs/serf/members.ts",
     "gateway-sample": "gateway-sample/server/main.ts",
-    replacer: "replacement/main.ts",
+    replacer: "replacement/run.ts",
     "dynamic-provider": "components/dynamic/process.ts",
 } as const;
 
@@ -51,6 +51,8 @@ const COMPILER = { typescript: ABSENT, "ts-node": ABSENT, "@npmcli/arborist": AB
 const special: Partial<Record<ProgramName, BuildOptions>> = {
     // The program itself runs in it, for OpenStack: what other targets take, and what builds bundles, is left out.
     replacer: {
+        // Programs that are imported for a constant of theirs would run: in one file each of them is the main module.
+        define: { "require.main": "undefined" },
         alias: {
             // The configuration's schema knows the types of instances.
             "@pulumi/aws/types/enums/ec2": "./node_modules/@pulumi/aws/types/enums/ec2/index.js",
