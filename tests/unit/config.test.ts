@@ -78,6 +78,8 @@ const AWS = {
     volumeGib: 20,
     kmsKeyArn: "arn:aws:kms:eu-west-1:123456789012:key/0b0e5c1e-0000-4000-8000-000000000000",
     keyName: "on call",
+    checkSeconds: 5,
+    checkpointSeconds: 0,
     emulator: { api: "http://127.0.0.1:5000", machines: "http://198.18.0.1:5000" },
 } as const;
 

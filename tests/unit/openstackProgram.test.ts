@@ -567,11 +567,12 @@ describe("the whole program on OpenStack", function () {
         });
     }
 
-    it("deploys to AWS and OpenStack at once, each as it would by itself", async () => {
+    it("deploys to AWS and OpenStack at once, each as it would by itself, save the loop and its way out", async () => {
         const hybrid = await program({}, {}, hybridStack);
         const alone = await deployment();
         const theirs = hybrid.resources.filter(({ name }) => name.startsWith("openstack-"));
-        assert.deepEqual(byName(theirs).map(key), byName(alone.resources).map(key));
+        const withoutLoop = alone.resources.filter(({ name }) => !name.startsWith("openstack-discovery-api-"));
+        assert.deepEqual(byName(theirs).map(key), byName(withoutLoop).map(key));
         const others = hybrid.resources.filter(({ name }) => !name.startsWith("openstack-"));
         assert.ok(others.length > 50 && others.every(({ name }) => name.startsWith("aws-")));
         assert.deepEqual(Object.keys(hybrid.result).sort(), ["aws", "openstack"]);
