@@ -1,9 +1,11 @@
-/** The deployment of the `local` target that runs on this computer, as the benchmarks see it. */
+/** A deployment of the `local` target that runs on this computer, as the benchmarks see it. */
 
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type BalancerOptions, balancerStates } from "../replacement/observers/balancer";
+import { type BalancerOptions, balancerStates, statusUrls } from "../replacement/observers/balancer";
 import { ConsulHttp } from "../replacement/observers/consul";
 import { request } from "../replacement/observers/http";
+import type { DrainSettings } from "../roles/programs/drain";
 import type { ProcessMachine } from "../roles/render/process";
 import { UserError } from "../scripts/engine";
 import { readJson } from "../supervisor/files";
@@ -15,47 +17,66 @@ const ASK_TIMEOUT = 1;
 
 /** The machines of a deployment by what they do, and Consul's HTTP API. */
 export interface Deployment {
-    readonly home: Pick<MachineHome, "machines">;
+    readonly home: BenchHome;
     readonly gateways: readonly ProcessMachine[];
     readonly balancers: readonly ProcessMachine[];
+    /** None with Serf. */
     readonly consulServers: readonly ProcessMachine[];
-    readonly replacer: ProcessMachine;
+    /** Undefined where nobody replaces machines. */
+    readonly replacer?: ProcessMachine;
     /** The gateway's name in Consul. */
     readonly service: string;
-    readonly consul: ConsulHttp;
+    /** Undefined with Serf. */
+    readonly consul?: ConsulHttp;
+}
+
+/** Where the machines are, and what boots them again. */
+export type BenchHome = Pick<MachineHome, "machines" | "supervisor">;
+
+/** Where the machines of a deployment are, by its folders. */
+export function benchHome(home: { readonly machines: string; readonly bundles: string }): BenchHome {
+    const supervisors = existsSync(home.bundles)
+        ? readdirSync(home.bundles).filter((name) => name.startsWith("supervisor-"))
+        : [];
+    // Of several, from earlier versions, any boots a machine: what it boots is in the machine's own folder.
+    return { machines: home.machines, supervisor: join(home.bundles, supervisors.at(-1) ?? "") };
 }
 
 /**
- * Reads from the machines' folders what is deployed.
+ * Reads from the machines' folders what is deployed, on the machines that are `wanted`: all of them by default.
  *
  * @throws UserError when that is nothing, or not all of a deployment.
  */
-export function readDeployment(home: Pick<MachineHome, "machines">): Deployment {
-    const machines = machineNames(home.machines).flatMap((name) => readMachine(home, name) ?? []);
+export function readDeployment(home: BenchHome, wanted: (machine: ProcessMachine) => boolean = () => true): Deployment {
+    const machines = machineNames(home.machines)
+        .flatMap((name) => readMachine(home, name) ?? [])
+        .filter(wanted)
+        // gw-2 before gw-10.
+        .sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
     const inRole = (role: string) => machines.filter((machine) => machine.role === role);
     const [gateways, balancers, consulServers] = [inRole("gateway"), inRole("balancer"), inRole("consul-server")];
-    const [balancer, replacer] = [balancers[0], inRole("replacer")[0]];
-    const service =
-        replacer &&
-        readJson<Settings>(join(machineDirectory(home, replacer.name), "etc/replacer.json"))?.consul?.service;
-    if (!balancer || !replacer || !service || gateways.length === 0 || consulServers.length === 0) {
-        throw new UserError(
-            `no deployment with Consul and consul-template is in ${home.machines}: run npm start with that stack first`,
-        );
-    }
+    const [gateway, balancer, replacer] = [gateways[0], balancers[0], inRole("replacer")[0]];
+    if (!balancer || !gateway) throw new UserError(`no deployment is in ${home.machines}: run npm start first`);
+    const common = { home, gateways, balancers, consulServers, ...(replacer ? { replacer } : {}) };
+    const registration = drainSettings(home, gateway);
+    if ("serf" in registration) return { ...common, service: "" };
+    const tokenFile = join(machineDirectory(home, balancer.name), "etc/consul-template/token");
     const consul = new ConsulHttp({
-        addresses: consulServers.map((server) => consulUrl(server)),
-        // The balancer's token: it may read services and nodes, which is all that is asked here.
-        tokenFile: join(machineDirectory(home, balancer.name), "etc/consul-template/token"),
+        // The balancers' rights are enough: they may read services and nodes. Fabio's are those of its machine's agent.
+        ...(existsSync(tokenFile)
+            ? { addresses: consulServers.map(consulUrl), tokenFile }
+            : { addresses: balancers.map(consulUrl) }),
         timeoutSeconds: ASK_TIMEOUT,
     });
-    return { home, gateways, balancers, consulServers, replacer, service, consul };
+    return { ...common, service: registration.serviceId.replace(`-${gateway.name}`, ""), consul };
 }
 
-/** What is read of the replacement loop's configuration. */
-interface Settings {
-    /** Undefined with a stack that has no Consul. */
-    readonly consul?: { readonly service: string };
+/** How a gateway takes its leave of the registry. */
+export function drainSettings(home: Pick<MachineHome, "machines">, gateway: ProcessMachine): DrainSettings {
+    const path = join(machineDirectory(home, gateway.name), "etc/drain.json");
+    const settings = readJson<DrainSettings>(path);
+    if (!settings) throw new UserError(`${path} is missing: deploy again`);
+    return settings;
 }
 
 /** `host:port` of one of a machine's ports. @throws Error when it has no port of that name. */
@@ -77,21 +98,27 @@ export function pidOf(deployment: Deployment, machine: ProcessMachine, service: 
 
 /** Where a balancer says how it sees the gateways. */
 function statusPage(balancer: ProcessMachine): BalancerOptions {
-    return { name: balancer.name, url: `http://${endpointOf(balancer, "balancer-status")}/;csv` };
+    const url = isFabio(balancer) ? statusUrls.fabio : statusUrls.haproxy;
+    return { name: balancer.name, url: url(`http://${endpointOf(balancer, "balancer-status")}`) };
 }
 
-const consulUrl = (server: ProcessMachine) => `http://${endpointOf(server, "consul-http")}`;
+/** Whether a balancer is one with Fabio. */
+export const isFabio = (balancer: ProcessMachine): boolean => balancer.services.some(({ name }) => name === "fabio");
 
-/** Whether a balancer gives a gateway new calls; undefined when the balancer does not answer. */
-export async function isUsed(balancer: ProcessMachine, gateway: ProcessMachine): Promise<boolean | undefined> {
+/** The HTTP API of a machine's Consul. */
+const consulUrl = (machine: ProcessMachine) => `http://${endpointOf(machine, "consul-http")}`;
+
+/** Addresses of the gateways that a balancer gives new calls; undefined when the balancer does not answer. */
+export async function usedBy(balancer: ProcessMachine): Promise<ReadonlySet<string> | undefined> {
     return balancerStates(statusPage(balancer), ASK_TIMEOUT).then(
-        (states) => states.get(gateway.address) === "up",
+        (states) => new Set([...states].filter(([, state]) => state === "up").map(([address]) => address)),
         () => undefined,
     );
 }
 
 /** The Consul server that leads. @throws Error when none does. */
 export async function leaderOf({ consul, consulServers }: Deployment): Promise<ProcessMachine> {
+    if (!consul) throw new Error("this stack has no Consul");
     const address = await consul.get<string>("/v1/status/leader");
     const leader = consulServers.find((server) => address.startsWith(`${server.address}:`));
     if (!leader) throw new Error("Consul has no leader");
@@ -99,18 +126,22 @@ export async function leaderOf({ consul, consulServers }: Deployment): Promise<P
 }
 
 /**
- * What is amiss in a deployment, in a few words each; empty when it is whole: all machines and services are up, Consul
- * has one leader and all its peers, and every gateway passes in Consul and gets calls from every balancer.
+ * What is amiss in a deployment, in a few words each; empty when it is whole: all machines and services are up, every
+ * gateway gets calls from every balancer, and Consul, where there is one, has a leader, all its peers and every gateway.
  */
 export async function problems(deployment: Deployment): Promise<string[]> {
-    const { gateways, balancers, consulServers } = deployment;
-    const machines = [...consulServers, ...balancers, ...gateways, deployment.replacer];
+    const { gateways, balancers, consulServers, consul, replacer } = deployment;
+    const machines = [...consulServers, ...balancers, ...gateways, ...(replacer ? [replacer] : [])];
     const found = await Promise.all([
         ...machines.map(async (machine) => machineProblems(deployment, machine)),
         ...balancers.map((balancer) => balancerProblems(balancer, gateways)),
         ...consulServers.map(leaderProblems),
-        registryProblems(deployment, "consul", consulServers),
-        registryProblems(deployment, deployment.service, gateways),
+        ...(consul
+            ? [
+                  registryProblems(consul, "consul", consulServers),
+                  registryProblems(consul, deployment.service, gateways),
+              ]
+            : []),
     ]);
     return found.flat();
 }
@@ -144,7 +175,7 @@ async function leaderProblems(server: ProcessMachine): Promise<string[]> {
 }
 
 async function registryProblems(
-    { consul }: Deployment,
+    consul: ConsulHttp,
     service: string,
     machines: readonly ProcessMachine[],
 ): Promise<string[]> {
@@ -162,7 +193,9 @@ async function registryProblems(
 /** Whether every gateway gets its full share: for some seconds after a gateway came back, HAProxy gives it less. */
 export async function hasFullShares({ balancers }: Deployment): Promise<boolean> {
     const pages = await Promise.all(
-        balancers.map((balancer) => request({ url: statusPage(balancer).url, timeoutSeconds: ASK_TIMEOUT })),
+        balancers
+            .filter((balancer) => !isFabio(balancer))
+            .map((balancer) => request({ url: statusPage(balancer).url, timeoutSeconds: ASK_TIMEOUT })),
     );
     return pages.every(({ body }) => {
         const [header = "", ...rows] = body.split("\n");

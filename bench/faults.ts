@@ -11,9 +11,10 @@ import { Command, InvalidArgumentError } from "commander";
 import { gatewayHome } from "../components/local/home";
 import { heading, runCommand, say } from "../scripts/console";
 import { UserError } from "../scripts/engine";
-import { type Deployment, readDeployment } from "./deployment";
+import { benchHome, type Deployment, readDeployment } from "./deployment";
 import { type Fault, faults } from "./injections";
-import { type Calls, type Outcome, runTrial, untilSettled } from "./trial";
+import { untilSettled } from "./settled";
+import { type Calls, type Outcome, runTrial } from "./trial";
 
 const PROJECT = resolve(__dirname, "..");
 /** How long a deployment that was there may be away, milliseconds: somebody may be deploying it anew. */
@@ -32,7 +33,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
         for (const fault of faults) console.log(`${fault.name.padEnd(16)} ${fault.what}`);
         return;
     }
-    const home = gatewayHome(PROJECT);
+    const home = benchHome(gatewayHome(PROJECT));
     readDeployment(home);
     const out = resolve(options.out);
     mkdirSync(dirname(out), { recursive: true });

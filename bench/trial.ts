@@ -5,9 +5,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { readJournal } from "../replacement/journal";
 import type { ProcessMachine } from "../roles/render/process";
 import { machineDirectory } from "../supervisor/machine";
-import { type Deployment, endpointOf, hasFullShares, isUsed, problems } from "./deployment";
+import { type Deployment, endpointOf, usedBy } from "./deployment";
 import type { Fault, Strike } from "./injections";
 import { type Latency, type Load, type Report, startLoad } from "./load";
+import { untilWhole } from "./settled";
 
 /** Calls per second: of the client that tries once, through one balancer, and of the one that repeats, over all. */
 const RATE = { raw: 300, retrying: 50 };
@@ -17,12 +18,8 @@ const DEADLINE_MS = 1_000;
 const WARM_UP_MS = { least: 1_500, random: 500 };
 /** Load from the fault on, milliseconds: also after a quick recovery, and no more when there is none. */
 const LOAD_MS = { least: 6_000, most: 20_000 };
-/** How long a recovery may take, milliseconds. */
-const RECOVERY_MS = 60_000;
-/** How long a deployment must look whole to be it, milliseconds: health checks take 1.7 s to notice a fault. */
-const STEADY_MS = 2_000;
-/** Between two looks at a balancer while a gateway is still used, and at everything, milliseconds. */
-const LOOK_MS = { balancer: 10, everything: 100 };
+/** Between two looks at a balancer while a gateway is still used, milliseconds. */
+const LOOK_MS = 10;
 
 /** What a fault did. Times called `…Ms` are milliseconds after the fault unless their comment says otherwise. */
 export interface Outcome {
@@ -54,20 +51,6 @@ export interface Calls {
     readonly failures: readonly { readonly startedMs: number; readonly failedMs: number; readonly error: string }[];
     /** Of the calls that succeeded, from their intended start. */
     readonly latencyMs: Latency | undefined;
-}
-
-/**
- * Waits until the deployment is whole and every gateway gets its full share of calls.
- *
- * @throws Error with what is amiss when it does not become so in the time that a recovery may take.
- */
-export async function untilSettled(deployment: Deployment, signal: AbortSignal): Promise<void> {
-    const { wholeAt, amiss } = await untilWhole(deployment, () => true, signal);
-    if (wholeAt === undefined) throw new Error(`the deployment is not whole: ${amiss.join("; ")}`);
-    const deadline = performance.now() + RECOVERY_MS;
-    while (!(await hasFullShares(deployment).catch(() => false)) && performance.now() < deadline) {
-        await delay(LOOK_MS.everything, undefined, { signal });
-    }
 }
 
 /**
@@ -150,32 +133,15 @@ async function untilUnused(
     ended: AbortSignal,
 ): Promise<number | undefined> {
     while (!ended.aborted) {
-        if ((await isUsed(balancers[0] as ProcessMachine, gateway)) === false) return Date.now();
-        await delay(LOOK_MS.balancer, undefined, { signal: ended }).catch(() => undefined);
+        if ((await usedBy(balancers[0] as ProcessMachine))?.has(gateway.address) === false) return Date.now();
+        await delay(LOOK_MS, undefined, { signal: ended }).catch(() => undefined);
     }
     return undefined;
 }
 
-/** Waits until the deployment is whole and stays so; `wholeAt` is when that began, in milliseconds since the epoch. */
-async function untilWhole(
-    deployment: Deployment,
-    isBack: () => boolean,
-    signal: AbortSignal,
-    from = Date.now(),
-): Promise<{ wholeAt: number | undefined; amiss: readonly string[] }> {
-    let wholeAt: number | undefined;
-    for (;;) {
-        const amiss = isBack() ? await problems(deployment) : ["the victim is not back"];
-        const now = Date.now();
-        wholeAt = amiss.length > 0 ? undefined : (wholeAt ?? now);
-        if (wholeAt !== undefined && now - wholeAt >= STEADY_MS) return { wholeAt, amiss };
-        if (now - from > RECOVERY_MS && amiss.length > 0) return { wholeAt: undefined, amiss };
-        await delay(LOOK_MS.everything, undefined, { signal });
-    }
-}
-
 /** When the loop first decided to act after a time; both in milliseconds since the epoch. */
 function decisionAfter({ home, replacer }: Deployment, time: number): number | undefined {
+    if (!replacer) return undefined;
     const journal = join(machineDirectory(home, replacer.name), "lib/journal.jsonl");
     const entry = readJournal(journal).find(
         (each) => each.kind === "decision" && each.time * 1000 > time && each.decision.actions.length > 0,

@@ -89,6 +89,29 @@ export async function createMachine(
     return boot(home, directory);
 }
 
+/**
+ * Boots a machine again that was stopped or killed: what it runs and its disk (`lib`) are as they were. One that runs is
+ * left as it is.
+ *
+ * @returns its record; its services may not be ready yet: see {@link waitUntilReady}.
+ * @throws Error when there is no such machine, or naming address, port and owner when one of its ports is taken.
+ */
+export async function restartMachine(
+    home: Pick<MachineHome, "machines" | "supervisor">,
+    name: string,
+): Promise<MachineRecord> {
+    const directory = machineDirectory(home, name);
+    const machine = readMachine(home, name);
+    if (!machine) throw new Error(`there is no machine ${name} in ${home.machines}`);
+    const live = readLiveRecord(directory);
+    if (live) return live;
+    await killUnrecorded(home, name);
+    await checkPorts(machine);
+    rmSync(join(directory, "run"), { recursive: true, force: true });
+    mkdirSync(join(directory, "run"), { mode: 0o700 });
+    return boot(home, directory);
+}
+
 /** Makes a running machine what is given, restarting only the services that changed. @throws Error when it does not run. */
 export async function updateMachine(
     home: MachineHome,
@@ -224,7 +247,7 @@ function writeMachine(
     writeAtomically(join(directory, machineFiles.spec), JSON.stringify(spec, undefined, 2), 0o600);
 }
 
-async function boot(home: MachineHome, directory: string): Promise<MachineRecord> {
+async function boot(home: Pick<MachineHome, "supervisor">, directory: string): Promise<MachineRecord> {
     const incarnation = randomUUID();
     const log = openSync(join(directory, machineFiles.log, "supervisor.log"), "a", 0o600);
     try {

@@ -1,0 +1,272 @@
+/**
+ * A load generator. Its load is open-loop: calls start on schedule, whatever became of earlier ones, and latency counts
+ * from the time at which a call was meant to start. A server that stops is seen as it is seen by users. Only what a
+ * server can do at most is measured with a closed loop.
+ */
+import * as hdr from "hdr-histogram-js";
+import { parseAddress } from "../../gateway-sample/client";
+import type { Call, Caller, Settle } from "./caller";
+import { libraryCaller } from "./library";
+import { callsDue, intendedStart, type Ticker, timerTicks } from "./schedule";
+import { SocketCaller } from "./sockets";
+
+/** What load to make. */
+export interface LoadOptions {
+    /** `host:port` of each balancer or server. */
+    readonly addresses: readonly string[];
+    /** Default false. */
+    readonly framed?: boolean;
+    /** The service's name on a multiplexed server. Default: not multiplexed. */
+    readonly serviceName?: string;
+    /** Default `echo`. A draining server answers `ping` with an exception, which raw load counts as a failure. */
+    readonly method?: "ping" | "echo";
+    readonly ratePerSecond: number;
+    /** `perCall` makes a connection for each call, `kept` uses connections again. Default `perCall`. */
+    readonly connection?: "perCall" | "kept";
+    /** Connections kept, in all. A call waits when none is free. Default 16. */
+    readonly connections?: number;
+    /** A call without an answer by then has failed. From its intended start, in milliseconds. Default 1000. */
+    readonly deadlineMs?: number;
+    /** Each call is tried once; otherwise the client library repeats it. Default true. */
+    readonly raw?: boolean;
+    /** Raw calls go to each address in turn, as without a balancer; otherwise to the first. Default false. */
+    readonly spread?: boolean;
+    /** Called with each failure as it happens. */
+    readonly onFailure?: (failure: Failure) => void;
+    /** Default {@link timerTicks}. */
+    readonly ticker?: Ticker;
+}
+
+/** A call that failed. Times are milliseconds since the epoch, with fractions. */
+export interface Failure {
+    /** When it was meant to start. */
+    readonly startedAt: number;
+    readonly failedAt: number;
+    /** The address tried last. */
+    readonly address: string;
+    readonly error: string;
+}
+
+/** Load that is being made. */
+export interface Load {
+    /** Counters that change as the load goes on. */
+    readonly live: { readonly started: number; readonly ok: number; readonly failed: number };
+    /** Ends the schedule, waits for the calls in flight (at most one deadline) and reports. Idempotent. */
+    stop(): Promise<Report>;
+}
+
+/** How the calls went. Times are milliseconds since the epoch, with fractions; durations are milliseconds. */
+export interface Report {
+    readonly started: number;
+    readonly ok: number;
+    readonly failed: number;
+    readonly failures: readonly Failure[];
+    /** When the first and the last call failed. */
+    readonly firstFailureAt: number | undefined;
+    readonly lastFailureAt: number | undefined;
+    /** From the first failure to the last. */
+    readonly outageMs: number;
+    /** From the start of the first call that failed to the start of the last. */
+    readonly failedStartsMs: number;
+    /** From the start of the load to its end, without the wait for what was in flight. */
+    readonly durationMs: number;
+    /** Of the calls that succeeded, from their intended start; undefined when there was none. */
+    readonly latencyMs: Latency | undefined;
+    /** The same as an HDR histogram of microseconds, compressed, in base64. */
+    readonly histogram: string;
+}
+
+/** Percentiles, in milliseconds. */
+export interface Latency {
+    readonly p50: number;
+    readonly p90: number;
+    readonly p99: number;
+    readonly p999: number;
+    readonly max: number;
+}
+
+const TEXT = "0123456789abcdef";
+/** Longest latency that is told from longer ones, microseconds. */
+const LONGEST_US = 60_000_000;
+
+/** A histogram of microseconds with two significant digits. */
+export const emptyHistogram = () =>
+    hdr.build({ bitBucketSize: 32, highestTrackableValue: LONGEST_US, numberOfSignificantValueDigits: 2 });
+
+/**
+ * Starts calling at once, on schedule.
+ *
+ * @throws Error when an address is wrong or the rate is not positive
+ */
+export function startLoad(options: LoadOptions): Load {
+    const { ratePerSecond, ticker = timerTicks } = options;
+    if (!(ratePerSecond > 0)) throw new Error(`ratePerSecond must be more than 0, not ${ratePerSecond}`);
+    const calls = new Calls(options);
+    const start = performance.now();
+    const startDue = () => {
+        const now = performance.now();
+        const due = callsDue(now - start, ratePerSecond);
+        while (calls.live.started < due) calls.begin(start + intendedStart(calls.live.started, ratePerSecond));
+        calls.expire(now);
+    };
+    const stopTicks = ticker(startDue);
+    startDue();
+    return { live: calls.live, stop: () => calls.stop(stopTicks) };
+}
+
+/**
+ * Keeps a number of calls under way, a new one for each that ended: what a server can do at most. Starts at once.
+ *
+ * @throws Error when an address is wrong
+ */
+export function startClosedLoop(options: Omit<LoadOptions, "ratePerSecond"> & { readonly concurrency: number }): Load {
+    let stopped = false;
+    const next = () => {
+        // In the next turn of the event loop: a call that fails at once must not start the next one within itself.
+        if (!stopped) setImmediate(() => stopped || calls.begin(performance.now()));
+    };
+    const calls = new Calls({ ...options, connections: options.concurrency }, next);
+    for (let index = 0; index < options.concurrency; index++) calls.begin(performance.now());
+    const timer = setInterval(() => calls.expire(performance.now()), 10);
+    return {
+        live: calls.live,
+        stop: () =>
+            calls.stop(() => {
+                stopped = true;
+                clearInterval(timer);
+            }),
+    };
+}
+
+/** The calls of one load: makes them, minds their deadlines, and counts. */
+class Calls {
+    readonly live = { started: 0, ok: 0, failed: 0 };
+    private readonly deadlineMs: number;
+    private readonly caller: Caller;
+    private readonly histogram = emptyHistogram();
+    private readonly failures: Failure[] = [];
+    /** In the order of their deadlines, which is that of their starts. */
+    private readonly pending: Call[] = [];
+    private readonly begun = performance.now();
+    private report: Promise<Report> | undefined;
+
+    constructor(
+        private readonly options: Omit<LoadOptions, "ratePerSecond">,
+        private readonly onSettled: () => void = () => undefined,
+    ) {
+        this.deadlineMs = options.deadlineMs ?? 1000;
+        this.caller = makeCaller(options, this.deadlineMs, (call, error, address) => this.settle(call, error, address));
+    }
+
+    begin(intended: number): void {
+        const call: Call = { intended, settled: false };
+        this.live.started += 1;
+        this.pending.push(call);
+        this.caller.begin(call);
+    }
+
+    /** Gives up the calls whose deadline has passed. */
+    expire(now: number): void {
+        let gone = 0;
+        for (const call of this.pending) {
+            if (!call.settled) {
+                if (now - call.intended < this.deadlineMs || this.caller.keepsDeadlines) break;
+                this.settle(call, `TimedOut: no answer within ${this.deadlineMs} ms`);
+                call.abandon?.();
+            }
+            gone += 1;
+        }
+        if (gone > 0) this.pending.splice(0, gone);
+    }
+
+    stop(stopStarting: () => void): Promise<Report> {
+        this.report ??= this.finish(stopStarting);
+        return this.report;
+    }
+
+    private async finish(stopStarting: () => void): Promise<Report> {
+        stopStarting();
+        const durationMs = performance.now() - this.begun;
+        await new Promise<void>((done) => {
+            const timer = setInterval(() => {
+                this.expire(performance.now());
+                if (this.live.ok + this.live.failed < this.live.started) return;
+                clearInterval(timer);
+                done();
+            }, 5);
+        });
+        this.caller.close();
+        return summarize(this.live, this.histogram, this.failures, durationMs);
+    }
+
+    private settle(call: Call, error?: string, address?: string): void {
+        if (call.settled) return;
+        call.settled = true;
+        const now = performance.now();
+        if (error === undefined) {
+            const microseconds = Math.round((now - call.intended) * 1000);
+            this.histogram.recordValue(Math.min(LONGEST_US, Math.max(1, microseconds)));
+            this.live.ok += 1;
+        } else {
+            const failure = {
+                startedAt: performance.timeOrigin + call.intended,
+                failedAt: performance.timeOrigin + now,
+                address: address ?? (this.options.addresses[0] as string),
+                error,
+            };
+            this.failures.push(failure);
+            this.live.failed += 1;
+            this.options.onFailure?.(failure);
+        }
+        this.onSettled();
+    }
+}
+
+function makeCaller(options: Omit<LoadOptions, "ratePerSecond">, deadlineMs: number, settle: Settle): Caller {
+    const { addresses, framed = false, serviceName, method = "echo", connection = "perCall" } = options;
+    const { connections = 16, raw = true, spread = false } = options;
+    if (raw) {
+        const parsed = (spread ? addresses : addresses.slice(0, 1)).map(parseAddress);
+        const args = method === "echo" ? [TEXT] : [];
+        return new SocketCaller(
+            { addresses: parsed, method, args, framed, serviceName, connection, connections },
+            settle,
+        );
+    }
+    const poolSize = connection === "kept" ? connections : 0;
+    return libraryCaller({ addresses, method, text: TEXT, framed, serviceName, poolSize, deadlineMs }, settle);
+}
+
+function summarize(
+    live: { readonly started: number; readonly ok: number; readonly failed: number },
+    histogram: hdr.Histogram,
+    failures: readonly Failure[],
+    durationMs: number,
+): Report {
+    const failedAt = failures.map((failure) => failure.failedAt);
+    const startedAt = failures.map((failure) => failure.startedAt);
+    const first = least(failedAt);
+    const last = most(failedAt);
+    return {
+        ...live,
+        failures,
+        firstFailureAt: first,
+        lastFailureAt: last,
+        outageMs: (last ?? 0) - (first ?? 0),
+        failedStartsMs: (most(startedAt) ?? 0) - (least(startedAt) ?? 0),
+        durationMs,
+        latencyMs: percentiles(histogram),
+        histogram: hdr.encodeIntoCompressedBase64(histogram),
+    };
+}
+
+/** Percentiles of a histogram of microseconds, in milliseconds; undefined when it is empty. */
+export function percentiles(histogram: hdr.Histogram): Latency | undefined {
+    if (histogram.totalCount === 0) return undefined;
+    const at = (percentile: number) => histogram.getValueAtPercentile(percentile) / 1000;
+    return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max: histogram.maxValue / 1000 };
+}
+
+const least = (values: readonly number[]) =>
+    values.length === 0 ? undefined : values.reduce((a, b) => Math.min(a, b));
+const most = (values: readonly number[]) => (values.length === 0 ? undefined : values.reduce((a, b) => Math.max(a, b)));

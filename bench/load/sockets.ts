@@ -1,0 +1,207 @@
+/**
+ * Calls without a library: encoded once and written to sockets as they are, and answers compared with the first good
+ * one. Each call is tried once, on one connection.
+ */
+import { connect, type Socket } from "node:net";
+import type { Address } from "../../gateway-sample/client/address";
+import { encodeCall } from "../../gateway-sample/client/call";
+import * as GatewayApi from "../../gateway-sample/gen/GatewayApi";
+import { isLast } from "../../gateway-sample/wire/lastReply";
+import { type Message, MessageReader, MessageType } from "../../gateway-sample/wire/message";
+import type { Call, Caller, Settle } from "./caller";
+
+/** How calls are made. */
+export interface SocketOptions {
+    /** Connections are made to each in turn. */
+    readonly addresses: readonly Address[];
+    readonly method: "ping" | "echo";
+    /** The arguments of the call. */
+    readonly args: readonly string[];
+    readonly framed: boolean;
+    readonly serviceName?: string | undefined;
+    /** `perCall` makes a connection for each call; `kept` keeps some, and calls wait for a free one. */
+    readonly connection: "perCall" | "kept";
+    /** Connections that are kept, in all. */
+    readonly connections: number;
+}
+
+/** More calls under way than this, a connection each, and the next fails: the machine's ports are not endless. */
+const MOST_OPEN = 8_000;
+
+/** Makes raw calls. `settle` is told of each how it ended. */
+export class SocketCaller implements Caller {
+    readonly keepsDeadlines = false;
+    #request: Buffer | undefined;
+    /** A good answer as it comes over the wire: all calls are the same, and so are all answers. */
+    #answer: Buffer | undefined;
+    #next = 0;
+    #open = 0;
+    #closed = false;
+    readonly #encoding: Promise<void>;
+    readonly #lines: Line[] = [];
+    /** Kept lines that are free, the one that has been so for the longest time first. */
+    readonly #free: Line[] = [];
+    readonly #waiting: Call[] = [];
+
+    constructor(
+        readonly options: SocketOptions,
+        readonly settle: Settle,
+    ) {
+        if (options.addresses.length === 0) throw new Error("load needs an address");
+        const { method, args, framed, serviceName } = options;
+        this.#encoding = encodeCall(GatewayApi, method, args, { framed, serviceName }).then(({ request }) => {
+            this.#request = request;
+        });
+        if (options.connection === "kept") {
+            for (let index = 0; index < options.connections; index++) {
+                const line = new Line(this, this.address());
+                this.#lines.push(line);
+                this.#free.push(line);
+            }
+        }
+    }
+
+    begin(call: Call): void {
+        if (this.#request === undefined) {
+            void this.#encoding.then(() => this.begin(call));
+            return;
+        }
+        if (this.options.connection === "kept") {
+            const line = this.#free.shift();
+            if (line) line.send(call, this.#request);
+            else this.#waiting.push(call);
+        } else if (this.#open >= MOST_OPEN) {
+            this.settle(call, "TooMany: too many connections are open");
+        } else {
+            this.#open += 1;
+            new Line(this, this.address()).send(call, this.#request);
+        }
+    }
+
+    /** A line has nothing to do any more. */
+    release(line: Line): void {
+        if (this.options.connection === "perCall") {
+            this.#open -= 1;
+            line.close();
+            return;
+        }
+        for (;;) {
+            const call = this.#waiting.shift();
+            if (call === undefined || this.#closed) break;
+            if (call.settled) continue;
+            line.send(call, this.#request as Buffer);
+            return;
+        }
+        this.#free.push(line);
+    }
+
+    /** Whether these bytes are a whole answer as it has to be; the quick way. */
+    isAnswer(chunk: Buffer): boolean {
+        return this.#answer !== undefined && chunk.length === this.#answer.length && chunk.equals(this.#answer);
+    }
+
+    /** A good answer was read; `bytes` is it when it came in one piece. */
+    learn(bytes: Buffer): void {
+        this.#answer ??= Buffer.from(bytes);
+    }
+
+    close(): void {
+        this.#closed = true;
+        for (const line of this.#lines) line.close();
+    }
+
+    private address(): Address {
+        const { addresses } = this.options;
+        const address = addresses[this.#next % addresses.length] as Address;
+        this.#next += 1;
+        return address;
+    }
+}
+
+/** A connection, made when it is needed, for one call at a time. */
+class Line {
+    #socket: Socket | undefined;
+    #call: Call | undefined;
+    #reader: MessageReader | undefined;
+
+    constructor(
+        private readonly caller: SocketCaller,
+        private readonly address: Address,
+    ) {}
+
+    send(call: Call, request: Buffer): void {
+        this.#call = call;
+        call.abandon = () => this.end("no answer within the deadline");
+        const socket = this.#socket ?? this.open();
+        socket.write(request);
+    }
+
+    /** Closes the connection; nobody is told. */
+    close(): void {
+        const socket = this.#socket;
+        this.#socket = undefined;
+        this.#reader = undefined;
+        socket?.destroy();
+    }
+
+    private open(): Socket {
+        const socket = connect({ host: this.address.host, port: this.address.port, noDelay: true });
+        this.#socket = socket;
+        const ended = (reason: string) => {
+            if (socket === this.#socket) this.end(reason);
+        };
+        socket.on("data", (chunk) => {
+            if (socket === this.#socket) this.receive(chunk);
+        });
+        socket.on("end", () => ended("ConnectionLost: the server ended the connection"));
+        socket.on("error", (error: NodeJS.ErrnoException) =>
+            ended(`${error.syscall === "connect" ? "ConnectFailed" : "ConnectionLost"}: ${error.code}`),
+        );
+        socket.on("close", () => ended("ConnectionLost: the connection was closed"));
+        return socket;
+    }
+
+    private receive(chunk: Buffer): void {
+        if (this.#call && !this.#reader && this.caller.isAnswer(chunk)) {
+            this.answered();
+            return;
+        }
+        const whole = this.#reader === undefined;
+        const { framed, method } = this.caller.options;
+        try {
+            this.#reader ??= new MessageReader({ framed });
+            this.#reader.push(chunk);
+            const message = this.#reader.next();
+            if (message === undefined) return;
+            if (this.#call === undefined || this.#reader.buffered > 0) throw new Error("it was not asked for");
+            verify(message, method);
+            this.#reader = undefined;
+            if (isLast(message.bytes)) this.close();
+            else if (whole) this.caller.learn(chunk);
+            this.answered();
+        } catch (error) {
+            this.end(`BadReply: ${(error as Error).message}`);
+        }
+    }
+
+    private answered(): void {
+        const call = this.#call as Call;
+        this.#call = undefined;
+        this.caller.settle(call);
+        this.caller.release(this);
+    }
+
+    private end(reason: string): void {
+        const call = this.#call;
+        this.#call = undefined;
+        this.close();
+        if (!call) return;
+        this.caller.settle(call, reason, `${this.address.host}:${this.address.port}`);
+        this.caller.release(this);
+    }
+}
+
+function verify(reply: Message, method: string): void {
+    if (reply.type !== MessageType.reply) throw new Error("the server answered with an exception");
+    if (reply.name !== method) throw new Error(`a reply to ${reply.name} came for ${method}`);
+}
