@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Generator } from "./load/generator";
 import { type Mix, mixes } from "./matrix";
-import { CONNECTIONS, DEADLINE_MS } from "./measure";
+import { CONCURRENCY, CONNECTIONS, DEADLINE_MS } from "./measure";
 import type { CeilingRecord } from "./records";
 import { usageOf } from "./usage";
 
@@ -46,9 +46,9 @@ async function ceiling(generator: Generator, mix: Mix, seconds: number, signal: 
         const cores = (usageOf(generator.pid).cpuSeconds - before) / seconds;
         return { report: await load.stop(), cores: Number(cores.toFixed(2)) };
     };
-    await counted(await generator.saturate({ ...options, concurrency: CONNECTIONS }));
+    await counted(await generator.saturate({ ...options, concurrency: CONCURRENCY }));
     const at = new Date().toISOString();
-    const closed = await counted(await generator.saturate({ ...options, concurrency: CONNECTIONS }));
+    const closed = await counted(await generator.saturate({ ...options, concurrency: CONCURRENCY }));
     const rate = OPEN_RATE[mix];
     const open = await counted(await generator.start({ ...options, ratePerSecond: rate }));
     const { started, failed, latencyMs } = open.report;

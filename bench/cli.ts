@@ -1,13 +1,17 @@
 /** `npm run bench`: the comparison of the three ways to balance; `-- --help` shows what else. */
-import { join, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { heading, runCommand, say } from "../scripts/console";
 import { measureCeiling } from "./ceiling";
 import { type Profile, profiles } from "./matrix";
 import { isolate } from "./network";
+import { report } from "./report";
 import { run } from "./run";
 
 const PROJECT = resolve(__dirname, "..");
+/** The raw data that the documentation is made from. */
+const committed = ["standard.jsonl", "again.jsonl"].map((name) => join(PROJECT, "docs/comparison", name));
 const AGAIN = "What was measured is kept; the same command goes on.";
 
 function number(text: string): number {
@@ -17,6 +21,7 @@ function number(text: string): number {
 }
 
 const command = new Command("bench")
+    .enablePositionalOptions()
     .description("compares the three ways to balance, by load and faults in deployments of its own on this computer")
     .option("--quick", "a look at everything, in five minutes at most")
     .option("--standard", "every fault, with few repeats; about 45 minutes")
@@ -57,6 +62,24 @@ command
                 );
             }
         }),
+    );
+
+command
+    .command("report")
+    .description("rebuilds the report, the figures and the tables of docs/comparison.md from raw data")
+    .argument("[journals...]", "a run, and a second one to compare it with")
+    .option("--out <dir>", "where the report and its figures go", join(PROJECT, "docs/comparison"))
+    .option("--no-document", "leave docs/comparison.md as it is")
+    .action((journals: string[], options: { out: string; document: boolean }) =>
+        runCommand(async () => {
+            const document = join(PROJECT, "docs/comparison.md");
+            const written = await report({
+                journals: journals.length > 0 ? journals : committed.filter(existsSync),
+                out: options.out,
+                ...(options.document ? { document } : {}),
+            });
+            for (const path of written) console.log(relative(process.cwd(), path));
+        }, ""),
     );
 
 /** Runs in a network of its own, where one can be made. */

@@ -27,8 +27,10 @@ import { untilSettled, untilWhole } from "./settled";
 
 /** Every call's deadline, milliseconds. */
 export const DEADLINE_MS = 1_000;
-/** Connections that clients keep, and calls under way in a closed loop. */
-export const CONNECTIONS = 32;
+/** Calls under way in a closed loop. */
+export const CONCURRENCY = 32;
+/** The most connections that clients keep. Only a server that hangs makes them so many. */
+export const CONNECTIONS = 256;
 /** Calls per second, for each mix, of the clients that repeat. */
 const RETRIED_RATE = 50;
 /** Load before anything is measured, and before a fault, milliseconds; the fault's phase within a second is added. */
@@ -87,7 +89,7 @@ async function saturate(
     const options = {
         ...target(bench, variant),
         connection: cell.mix,
-        concurrency: CONNECTIONS,
+        concurrency: CONCURRENCY,
         deadlineMs: DEADLINE_MS,
     };
     await whileCalling([await bench.generator.saturate(options)], () => pause(bench, WARM_UP_MS));
@@ -323,6 +325,7 @@ function faultOutcome(report: Report, faultAt: number, rate: number): FaultOutco
     const after = report.failures.filter(({ failedAt }) => failedAt >= faultAt);
     const times = after.map(({ failedAt }) => Math.round((failedAt - faultAt) * 10) / 10);
     const [first, last] = [times.reduce(least, Number.POSITIVE_INFINITY), times.reduce(most, 0)];
+    const lastStart = after.map(({ startedAt }) => startedAt - faultAt).reduce(most, Number.NEGATIVE_INFINITY);
     const errors: Record<string, number> = {};
     for (const { error } of after) {
         // Addresses and times would make each of them another.
@@ -335,7 +338,9 @@ function faultOutcome(report: Report, faultAt: number, rate: number): FaultOutco
         failed: after.length,
         failedBefore: report.failed - after.length,
         outageMs: after.length === 0 ? 0 : Math.round((last - first) * 10) / 10,
-        ...(after.length === 0 ? {} : { firstMs: first, lastMs: last, errors }),
+        ...(after.length === 0
+            ? {}
+            : { firstMs: first, lastMs: last, lastStartMs: Math.round(lastStart * 10) / 10, errors }),
     };
 }
 

@@ -60,6 +60,8 @@ export interface FaultOutcome extends Outcome {
     /** When the first and the last call failed. */
     readonly firstMs?: number;
     readonly lastMs?: number;
+    /** When the last of the calls that failed was meant to start: from then on all went well. */
+    readonly lastStartMs?: number;
     /** Failed before the fault was made: something else is wrong. */
     readonly failedBefore: number;
     /** What went wrong, and how often. */

@@ -23,7 +23,7 @@ export interface LoadOptions {
     readonly ratePerSecond: number;
     /** `perCall` makes a connection for each call, `kept` uses connections again. Default `perCall`. */
     readonly connection?: "perCall" | "kept";
-    /** Connections kept, in all. A call waits when none is free. Default 16. */
+    /** The most connections that are kept, in all: then a call waits for a free one. Default 16. */
     readonly connections?: number;
     /** A call without an answer by then has failed. From its intended start, in milliseconds. Default 1000. */
     readonly deadlineMs?: number;

@@ -19,9 +19,9 @@ export interface SocketOptions {
     readonly args: readonly string[];
     readonly framed: boolean;
     readonly serviceName?: string | undefined;
-    /** `perCall` makes a connection for each call; `kept` keeps some, and calls wait for a free one. */
+    /** `perCall` makes a connection for each call; `kept` uses one that is free, makes one when none is, and keeps it. */
     readonly connection: "perCall" | "kept";
-    /** Connections that are kept, in all. */
+    /** The most connections that are kept, in all; then calls wait for a free one. */
     readonly connections: number;
 }
 
@@ -52,13 +52,6 @@ export class SocketCaller implements Caller {
         this.#encoding = encodeCall(GatewayApi, method, args, { framed, serviceName }).then(({ request }) => {
             this.#request = request;
         });
-        if (options.connection === "kept") {
-            for (let index = 0; index < options.connections; index++) {
-                const line = new Line(this, this.address());
-                this.#lines.push(line);
-                this.#free.push(line);
-            }
-        }
     }
 
     begin(call: Call): void {
@@ -67,7 +60,7 @@ export class SocketCaller implements Caller {
             return;
         }
         if (this.options.connection === "kept") {
-            const line = this.#free.shift();
+            const line = this.#free.shift() ?? this.another();
             if (line) line.send(call, this.#request);
             else this.#waiting.push(call);
         } else if (this.#open >= MOST_OPEN) {
@@ -108,6 +101,14 @@ export class SocketCaller implements Caller {
     close(): void {
         this.#closed = true;
         for (const line of this.#lines) line.close();
+    }
+
+    /** One more line to keep; undefined when there are as many as there may be. */
+    private another(): Line | undefined {
+        if (this.#lines.length >= this.options.connections) return undefined;
+        const line = new Line(this, this.address());
+        this.#lines.push(line);
+        return line;
     }
 
     private address(): Address {
