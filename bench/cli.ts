@@ -20,6 +20,14 @@ function number(text: string): number {
     return value;
 }
 
+function pattern(text: string): RegExp {
+    try {
+        return new RegExp(text);
+    } catch (error) {
+        throw new InvalidArgumentError((error as Error).message);
+    }
+}
+
 const command = new Command("bench")
     .enablePositionalOptions()
     .description("compares the three ways to balance, by load and faults in deployments of its own on this computer")
@@ -30,14 +38,16 @@ const command = new Command("bench")
     )
     .option("--seed <n>", "of the order and of the faults' phases", number, 1)
     .option("--out <file>", "the journal, which is the raw data; an interrupted run goes on from it")
+    .option("--only <pattern>", "only measurements whose names match, such as 'fault/.*/gateway-kill'", pattern)
     .option("--minutes <n>", "end after so long; the next run goes on", number)
-    .action((options: { quick?: true; standard?: true; seed: number; out?: string; minutes?: number }) =>
+    .action((options: { quick?: true; standard?: true; seed: number; out?: string; only?: RegExp; minutes?: number }) =>
         inItsNetwork(async (signal) => {
             const name: Profile["name"] = options.quick ? "quick" : options.standard ? "standard" : "full";
             const out = resolve(options.out ?? join(PROJECT, `bench/results/${name}.jsonl`));
             const done = await run(
                 {
                     ...{ profile: profiles[name], seed: options.seed, out, stages: join(PROJECT, ".bench") },
+                    ...(options.only === undefined ? {} : { only: options.only }),
                     ...(options.minutes === undefined ? {} : { minutes: options.minutes }),
                 },
                 signal,

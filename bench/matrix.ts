@@ -1,5 +1,5 @@
 /** What is measured, in which order: cells, profiles, and the seeded shuffle of them. */
-import { uniformFloat32 } from "pure-rand/distribution/uniformFloat32";
+import { createHash } from "node:crypto";
 import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 import type { RandomGenerator } from "pure-rand/types/RandomGenerator";
@@ -223,6 +223,17 @@ export function stageOf(cell: Cell): LoadBalancerStack {
 
 const sizeOf = (cell: Cell) => (cell.kind === "pool" ? cell.size : 0);
 
+/** What of a plan is wanted, by its trials' names; saturation is, because the other rates follow from it. */
+export function only(blocks: readonly Block[], wanted: RegExp): readonly Block[] {
+    const first = blocks.findIndex(({ trials }) => trials.some(({ cell }) => cell.kind !== "saturation"));
+    return blocks
+        .map((block, index) => ({
+            ...block,
+            trials: index < first ? block.trials : block.trials.filter((trial) => wanted.test(trialKey(trial))),
+        }))
+        .filter(({ trials }) => trials.length > 0);
+}
+
 /** What is left of a plan. */
 export function remaining(blocks: readonly Block[], done: ReadonlySet<string>): readonly Block[] {
     return blocks
@@ -232,9 +243,13 @@ export function remaining(blocks: readonly Block[], done: ReadonlySet<string>): 
 
 /** A number from 0 up to 1 that is always the same for a trial of a seeded run: when within its second a fault comes. */
 export function phaseOf(trial: Trial, seed: number): number {
-    let hash = seed | 0;
-    for (const character of trialKey(trial)) hash = (Math.imul(hash, 31) + character.charCodeAt(0)) | 0;
-    return uniformFloat32(xoroshiro128plus(hash));
+    return (
+        createHash("sha256")
+            .update(`${seed} ${trialKey(trial)}`)
+            .digest()
+            .readUInt32BE() /
+        2 ** 32
+    );
 }
 
 /** The same in random order (Fisher and Yates). */

@@ -9,6 +9,7 @@ import { Generator } from "./load/generator";
 import {
     type Block,
     type Mix,
+    only,
     type Profile,
     planBlocks,
     remaining,
@@ -30,6 +31,8 @@ export interface RunOptions {
     readonly out: string;
     /** Where deployments are kept. */
     readonly stages: string;
+    /** Only trials with such names, and the saturation that their rates follow from. Default: all. */
+    readonly only?: RegExp;
     /** End after this many minutes, at the end of a trial; the next run goes on. Default: not before all is done. */
     readonly minutes?: number;
 }
@@ -53,7 +56,8 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<boo
     if (noHostLoss) say(`host-loss is not measured: ${noHostLoss}`);
     if (!isIsolated()) say("no network namespace can be made here: the benchmark runs in this computer's own");
 
-    const plan = planBlocks(profile, seed).map((block) => ({
+    const planned = planBlocks(profile, seed);
+    const plan = (options.only ? only(planned, options.only) : planned).map((block) => ({
         ...block,
         trials: block.trials.filter(({ cell }) => !(noHostLoss && cell.kind === "fault" && cell.fault === "host-loss")),
     }));

@@ -1,0 +1,236 @@
+import * as assert from "node:assert/strict";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { faults, stagedFaults } from "../../bench/injections";
+import {
+    ablations,
+    type Cell,
+    cellKey,
+    direct,
+    faultNames,
+    mixes,
+    only,
+    phaseOf,
+    planBlocks,
+    profiles,
+    remaining,
+    stackVariants,
+    stageOf,
+    type Trial,
+    trialKey,
+} from "../../bench/matrix";
+import { Progress } from "../../bench/progress";
+import { append, type BenchRecord, isTrial, type RunRecord, readRecords, runOf } from "../../bench/records";
+import { slowestSaturation } from "../../bench/run";
+import { cpuTicks, proportionalBytes } from "../../bench/usage";
+
+const trialsOf = (name: keyof typeof profiles, seed = 1) =>
+    planBlocks(profiles[name], seed).flatMap((block) => block.trials);
+
+describe("bench: matrix", () => {
+    it("makes the same plan with the same seed, and another with another", () => {
+        assert.deepEqual(planBlocks(profiles.standard, 7), planBlocks(profiles.standard, 7));
+        assert.notDeepEqual(planBlocks(profiles.standard, 7), planBlocks(profiles.standard, 8));
+        const sorted = (seed: number) => trialsOf("standard", seed).map(trialKey).sort();
+        assert.deepEqual(sorted(7), sorted(8));
+    });
+
+    it("measures every trial once, on the deployment that it belongs to", () => {
+        for (const name of ["quick", "standard", "full"] as const) {
+            const keys = trialsOf(name).map(trialKey);
+            assert.equal(new Set(keys).size, keys.length, name);
+            for (const { stage, trials } of planBlocks(profiles[name], 1)) {
+                for (const { cell } of trials) assert.equal(stageOf(cell), stage);
+            }
+        }
+    });
+
+    it("measures the saturation of all before anything whose rate follows from it", () => {
+        for (const name of ["quick", "standard", "full"] as const) {
+            const trials = trialsOf(name);
+            const first = trials.findIndex(({ cell }) => cell.kind !== "saturation");
+            const before = new Set(trials.slice(0, first).map(({ cell }) => cellKey(cell)));
+            for (const { name: variant } of [direct, ...stackVariants]) {
+                for (const mix of mixes)
+                    assert.ok(before.has(cellKey({ kind: "saturation", variant, mix })), `${name} ${variant}`);
+            }
+        }
+    });
+
+    it("has, in full, 20 repeats of every stack, fault and load, of every ablation and of every size", () => {
+        const counts = new Map<string, number>();
+        for (const { cell } of trialsOf("full")) counts.set(cellKey(cell), (counts.get(cellKey(cell)) ?? 0) + 1);
+        for (const { name: variant } of stackVariants) {
+            for (const fault of faultNames) {
+                for (const load of [30, 50, 70]) {
+                    const expected = variant === "serf-haproxy" && fault === "consul-leader" ? undefined : 20;
+                    assert.equal(
+                        counts.get(cellKey({ kind: "fault", variant, fault, load })),
+                        expected,
+                        `${variant} ${fault}`,
+                    );
+                }
+            }
+            for (const size of [2, 4, 8, 16]) assert.equal(counts.get(cellKey({ kind: "pool", variant, size })), 20);
+        }
+        for (const { name: variant } of [direct, ...ablations]) {
+            assert.equal(counts.get(cellKey({ kind: "fault", variant, fault: "gateway-kill", load: 50 })), 20);
+        }
+    });
+
+    it("names faults that there are, each once", () => {
+        const known = [...faults, ...stagedFaults].map(({ name }) => name);
+        assert.equal(new Set(known).size, known.length);
+        for (const name of faultNames) assert.ok(known.includes(name), name);
+    });
+
+    it("measures pools last and from small to large, because they change what is booted", () => {
+        for (const { trials } of planBlocks(profiles.standard, 5)) {
+            const first = trials.findIndex(({ cell }) => cell.kind === "pool");
+            if (first < 0) continue;
+            const sizes = trials.slice(first).map(({ cell }) => (cell.kind === "pool" ? cell.size : 0));
+            assert.deepEqual(sizes, [2, 4, 8, 16]);
+        }
+    });
+
+    it("shuffles the order of the stacks", () => {
+        const orders = new Set<string>();
+        for (let seed = 1; seed <= 20; seed++) {
+            orders.add(
+                planBlocks(profiles.quick, seed)
+                    .slice(0, 3)
+                    .map(({ stage }) => stage)
+                    .join(),
+            );
+        }
+        assert.ok(orders.size > 3, [...orders].join("; "));
+    });
+
+    it("spreads the phases of faults over their second, always the same for a seed", () => {
+        const trials = trialsOf("full").filter(({ cell }) => cell.kind === "fault");
+        const phases = trials.map((trial) => phaseOf(trial, 1));
+        for (let tenth = 0; tenth < 10; tenth++) {
+            const share = phases.filter((phase) => Math.floor(phase * 10) === tenth).length / phases.length;
+            assert.ok(share > 0.05 && share < 0.15, `${tenth}: ${share}`);
+        }
+        const [trial] = trials as [Trial];
+        assert.equal(phaseOf(trial, 1), phases[0]);
+        assert.notEqual(phaseOf(trial, 2), phases[0]);
+    });
+
+    it("takes what is done out of a plan, and blocks in which nothing is left", () => {
+        const plan = planBlocks(profiles.quick, 1);
+        const [first, second] = plan as [(typeof plan)[number], (typeof plan)[number]];
+        const done = new Set([...first.trials, ...second.trials.slice(0, 1)].map(trialKey));
+        const left = remaining(plan, done);
+        assert.equal(left.length, plan.length - 1);
+        assert.deepEqual(left[0]?.trials, second.trials.slice(1));
+        assert.deepEqual(remaining(plan, new Set(plan.flatMap(({ trials }) => trials).map(trialKey))), []);
+    });
+
+    it("can be cut down to some trials, but not below what their rates follow from", () => {
+        const cut = only(planBlocks(profiles.standard, 1), /^fault\/fabio\/gateway-kill\//);
+        const kinds = cut.flatMap(({ trials }) => trials).map(({ cell }) => cell.kind);
+        assert.equal(kinds.filter((kind) => kind === "saturation").length, 8);
+        assert.equal(kinds.filter((kind) => kind === "fault").length, 4);
+        assert.equal(kinds.length, 12);
+    });
+});
+
+describe("bench: journal", () => {
+    const run: RunRecord = {
+        kind: "run",
+        profile: "quick",
+        seed: 1,
+        at: "2026-01-01T00:00:00.000Z",
+        host: { cpu: "a", cores: 2, memoryGib: 8, kernel: "6" },
+        versions: {},
+    };
+    const saturation = (variant: string, perSecond: number, repeat = 0): BenchRecord => ({
+        kind: "saturation",
+        cell: { kind: "saturation", variant, mix: "kept" },
+        repeat,
+        at: run.at,
+        perSecond,
+        failed: 0,
+        parts: Object.fromEntries(
+            ["proxy", "helpers", "registry", "gateways", "sidecars", "generator"].map((part) => [
+                part,
+                { cores: 0, mib: 0 },
+            ]),
+        ) as never,
+        busy: 1,
+    });
+    let directory: string;
+    let path: string;
+    beforeEach(() => {
+        directory = mkdtempSync(join(tmpdir(), "bench-journal-"));
+        path = join(directory, "new", "run.jsonl");
+    });
+    afterEach(() => rmSync(directory, { recursive: true }));
+
+    it("gives back what was written, and knows what is done", () => {
+        assert.deepEqual(readRecords(path), []);
+        append(path, run);
+        append(path, saturation("fabio", 100));
+        const records = readRecords(path);
+        assert.deepEqual(records, [run, saturation("fabio", 100)]);
+        assert.deepEqual(records.filter(isTrial).map(trialKey), ["saturation/fabio/kept#0"]);
+    });
+
+    it("drops a line that was cut off, so that the next one begins anew", () => {
+        append(path, run);
+        appendFileSync(path, '{"kind":"satur');
+        assert.deepEqual(readRecords(path), [run]);
+        append(path, saturation("fabio", 100));
+        assert.deepEqual(readRecords(path), [run, saturation("fabio", 100)]);
+        assert.equal(readFileSync(path, "utf8").split("\n").length, 3);
+    });
+
+    it("refuses a damaged line in the midst, and a journal of another run", () => {
+        append(path, run);
+        writeFileSync(path, `${JSON.stringify(run)}\n{\n`);
+        assert.throws(() => readRecords(path), /run\.jsonl:2 is not JSON/);
+        assert.equal(runOf(path, [run], { profile: "quick", seed: 1 }), run);
+        assert.equal(runOf(path, [], { profile: "quick", seed: 1 }), undefined);
+        assert.throws(() => runOf(path, [run], { profile: "quick", seed: 2 }), /seed 1, not quick and 2/);
+        assert.throws(() => runOf(path, [run], { profile: "full", seed: 1 }), /profile quick/);
+        assert.throws(() => runOf(path, [saturation("fabio", 1)], { profile: "full", seed: 1 }), /does not begin/);
+    });
+
+    it("takes as 100 % what the slowest stack did before any load", () => {
+        const records = [
+            saturation("direct", 50),
+            saturation("fabio", 90),
+            saturation("serf-haproxy", 300),
+            saturation("consul-template-haproxy", 200),
+            saturation("fabio", 10, 1),
+        ];
+        assert.equal(slowestSaturation(records, "kept"), 90);
+        assert.throws(() => slowestSaturation(records, "perCall"), /has not been measured/);
+    });
+
+    it("reads CPU time and memory as the kernel writes them", () => {
+        const stat = "12 (a) b (c)) S 1 12 12 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 1 0 100 200 300";
+        assert.equal(cpuTicks(stat), 200);
+        assert.equal(
+            proportionalBytes("55d0-7fff ---p 00000000 00:00 0 [rollup]\nRss:  900 kB\nPss:  512 kB\n"),
+            512 * 1024,
+        );
+    });
+});
+
+describe("bench: progress", () => {
+    it("says what is left, and learns from how long things took", () => {
+        const cell: Cell = { kind: "saturation", variant: "fabio", mix: "kept" };
+        const trials = [0, 1, 2, 3].map((repeat) => ({ cell, repeat }));
+        const progress = new Progress([{ stage: "fabio", trials }]);
+        assert.equal(progress.left, 4);
+        const before = progress.timeLeft();
+        assert.match(before, /^\d+ s$/);
+        progress.done(trials[0] as Trial, 80);
+        assert.equal(progress.left, 3);
+        assert.match(progress.line(), /^\[1\/4, 4 min left\]$/);
+    });
+});
