@@ -29,7 +29,7 @@ export interface Fault {
      * @throws Error when there is no such victim at the moment.
      */
     prepare(deployment: Deployment, trial: number): Promise<Strike>;
-    /** How long calls are watched from the fault on, milliseconds, in the comparison. Default 5 s. */
+    /** How long calls are watched from the fault on, milliseconds, in the comparison. Default 4 s. */
     readonly watchMs?: number;
 }
 

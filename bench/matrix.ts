@@ -140,8 +140,11 @@ const ablated = (load: number): Cell[] =>
 const pools = (): Cell[] =>
     stackVariants.flatMap(({ name }) => poolSizes.map((size) => ({ kind: "pool", variant: name, size }) as const));
 
-/** A minute each: in the standard profile at one load only. */
-const withoutChurn = faultNames.filter((name) => name !== "route-changes");
+/** What takes long: in the standard profile at one load only. */
+const courses: readonly string[] = ["rolling-restart", "scale", "route-changes"];
+const shortFaults = faultNames.filter((name) => !courses.includes(name));
+/** What everybody asks first: in the standard profile twice as often. */
+const keyFaults = ["gateway-term", "gateway-kill", "gateway-stop"] as const;
 
 /** Repeats of every cell in the full matrix. */
 const FULL_REPEATS = 20;
@@ -163,10 +166,12 @@ export const profiles: Readonly<Record<Profile["name"], Profile>> = {
         seconds: 5,
         rounds: [
             saturations(),
-            [...saturations(), ...latencies(50), ...stackFaults(50, faultNames), ...ablated(50)],
-            [...saturations(), ...latencies(30), ...stackFaults(30, withoutChurn), ...pools()],
-            [...latencies(70), ...stackFaults(70, withoutChurn)],
-            [...latencies(50), ...stackFaults(50, withoutChurn), ...ablated(50)],
+            [
+                ...[...saturations(), ...latencies(50), ...stackFaults(50, faultNames)],
+                ...[...stackFaults(50, keyFaults), ...ablated(50)],
+            ],
+            [...latencies(70), ...stackFaults(70, shortFaults), ...stackFaults(70, keyFaults)],
+            [...latencies(30), ...stackFaults(30, shortFaults), ...stackFaults(30, keyFaults), ...pools()],
         ],
     },
     full: {

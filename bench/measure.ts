@@ -23,7 +23,7 @@ import type {
     SaturationRecord,
     TrialRecord,
 } from "./records";
-import { untilSettled, untilWhole } from "./settled";
+import { untilServing, untilSettled, untilWhole } from "./settled";
 
 /** Every call's deadline, milliseconds. */
 export const DEADLINE_MS = 1_000;
@@ -37,7 +37,7 @@ const RETRIED_RATE = 50;
 const WARM_UP_MS = 1_000;
 const PHASE_MS = 1_000;
 /** How long calls are watched from a fault on where it does not say, milliseconds. */
-const WATCH_MS = 5_000;
+const WATCH_MS = 4_000;
 /** The load under which pools of all sizes are compared: calls per second, kept connections. */
 const POOL_RATE = 500;
 /** How often it is looked at whom the balancer uses, milliseconds. */
@@ -169,10 +169,12 @@ async function fault(bench: Bench, variant: Variant, cell: Of<"fault">, trial: T
     const { deployment, generator } = bench;
     const found = [...stagedFaults, ...faults].find(({ name }) => name === cell.fault);
     if (!found) throw new Error(`there is no fault ${cell.fault}`);
-    await untilSettled(deployment, bench.signal);
+    await untilServing(deployment, bench.signal);
+    const strike = await found.prepare(deployment, trial.repeat);
+    // Who loses a gateway loses its share of the calls, so that has to be a whole one.
+    if (strike.gateway) await untilSettled(deployment, bench.signal);
     const restore = await takeAway(bench, variant);
     try {
-        const strike = await found.prepare(deployment, trial.repeat);
         process.on("exit", strike.undo);
         const slots = slotsOf(deployment);
         const half = (mix: Mix) => Math.round((bench.saturation(mix) * cell.load) / 200);

@@ -15,10 +15,24 @@ const LOOK_MS = 100;
  * @throws Error with what is amiss when it does not become so in the time that a recovery may take.
  */
 export async function untilSettled(deployment: Deployment, signal: AbortSignal): Promise<void> {
-    const { wholeAt, amiss } = await untilWhole(deployment, () => true, signal);
-    if (wholeAt === undefined) throw new Error(`the deployment is not whole: ${amiss.join("; ")}`);
+    await untilServing(deployment, signal);
     const deadline = performance.now() + RECOVERY_MS;
     while (!(await hasFullShares(deployment).catch(() => false)) && performance.now() < deadline) {
+        await delay(LOOK_MS, undefined, { signal });
+    }
+}
+
+/**
+ * Waits until the deployment is whole.
+ *
+ * @throws Error with what is amiss when it does not become so in the time that a recovery may take.
+ */
+export async function untilServing(deployment: Deployment, signal: AbortSignal): Promise<void> {
+    const deadline = performance.now() + RECOVERY_MS;
+    for (;;) {
+        const amiss = await problems(deployment);
+        if (amiss.length === 0) return;
+        if (performance.now() > deadline) throw new Error(`the deployment is not whole: ${amiss.join("; ")}`);
         await delay(LOOK_MS, undefined, { signal });
     }
 }

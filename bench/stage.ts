@@ -91,9 +91,8 @@ export class Stage {
     private overrides(): Record<string, unknown> {
         return {
             "gateway:local": { network: `127.96.${10 + stacks.indexOf(this.stack)}.0/24` },
-            "gateway:loadBalancer": { stack: this.stack, drainSeconds: 3 },
+            "gateway:loadBalancer": { stack: this.stack },
             "gateway:pool": { size: this.pool },
-            "gateway:service": { stopTimeoutSeconds: 10 },
             // The faults are the benchmark's, and so is what follows from them.
             "gateway:replacement": { enabled: false },
             "gateway:consulObjects": false,

@@ -195,6 +195,7 @@ export const consulApiAt = (address: string): string => `${address}:${consulPort
 function workloadOf(service: GatewayService): {
     argv: (layout: Layout) => readonly string[];
     binaries: readonly Binary[];
+    drainsItself?: boolean;
 } {
     const { install, healthCheck } = service;
     switch (install.kind) {
@@ -211,6 +212,7 @@ function workloadOf(service: GatewayService): {
                     ...(thrift?.service ? ["--multiplexed"] : []),
                 ],
                 binaries: [{ name: "gateway-sample.cjs", source: { kind: "bundle", ...bundle("gateway-sample") } }],
+                drainsItself: true,
             };
         }
         case "archive":

@@ -19,6 +19,12 @@ export interface GatewayArgs {
     readonly binaries: readonly Binary[];
     /** Seconds between SIGTERM and SIGKILL; also the longest time that draining waits for connections to end. */
     readonly stopTimeoutSeconds: number;
+    /**
+     * Whether it drains by itself when it is told to stop: it fails its health checks, and ends each connection between two
+     * calls. Then it is told so as soon as the registry knows; otherwise not before its connections have ended, which those
+     * that clients keep do only when the balancer cuts them. Default false.
+     */
+    readonly drainsItself?: boolean;
     /** The bundled program `programs/drain.ts`. */
     readonly drainBundle: { readonly file: string; readonly sha256: string };
     /** How the balancers find the gateway: its registration in Consul, or the machine's membership in Serf. */
@@ -49,7 +55,7 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
             : { serf: serfRpc(layout) }),
         port: args.port,
         address: layout.address,
-        timeout: args.stopTimeoutSeconds * 1000,
+        timeout: args.drainsItself ? 0 : args.stopTimeoutSeconds * 1000,
     };
     const leave = [`${layout.bin}/node`, `${layout.bin}/drain.cjs`, drainPath];
     const atOnce = args.registry.kind === "consul" && args.registry.goesAtOnce;

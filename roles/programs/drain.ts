@@ -30,7 +30,7 @@ interface GatewayAddress {
     /** Where the gateway listens. */
     readonly port: number;
     readonly address: string;
-    /** Longest time to wait for connections to end, milliseconds. */
+    /** Longest time to wait for connections to end, milliseconds; 0 for a gateway that drains by itself. */
     readonly timeout: number;
 }
 

@@ -498,6 +498,27 @@ describe("the tokens of the first boot", () => {
     });
 });
 
+describe("the gateway's role", () => {
+    const waits = (drainsItself?: boolean) => {
+        const { files } = gateway(
+            {
+                ...{ name: "api", port: 9190, argv: () => [], binaries: [], environment: {}, stopTimeoutSeconds: 30 },
+                drainBundle: bundled("drain"),
+                registry: { kind: "serf" },
+                ...(drainsItself === undefined ? {} : { drainsItself }),
+            },
+            processLayout("gw-0", "127.90.0.50"),
+        );
+        return (JSON.parse(files[0]?.content ?? "") as { timeout: number }).timeout;
+    };
+
+    it("waits for clients to go before it stops a gateway, unless that drains by itself", () => {
+        assert.equal(waits(), 30_000);
+        assert.equal(waits(false), 30_000);
+        assert.equal(waits(true), 0);
+    });
+});
+
 describe("the drain's count of connections", () => {
     const HEADER = "  sl  local_address rem_address   st tx_queue rx_queue";
     const row = (local: string, state: string) => `   0: ${local} 1500007F:A1B2 ${state} 00000000:00000000`;
