@@ -319,8 +319,13 @@ async function whileCalling<T>(loads: readonly RemoteLoad[], work: () => Promise
     }
 }
 
-function outcomeOf({ started, failed, latencyMs }: Report): Outcome {
-    return { started, failed, ...(latencyMs ? { latency: latencyMs } : {}) };
+function outcomeOf({ started, failed, latencyMs, late }: Report): Outcome {
+    return {
+        started,
+        failed,
+        ...(latencyMs ? { latency: latencyMs } : {}),
+        ...(late ? { late: { p99: late.p99, max: late.max } } : {}),
+    };
 }
 
 function faultOutcome(report: Report, faultAt: number, rate: number): FaultOutcome {

@@ -50,6 +50,24 @@ export interface Outcome {
     readonly started: number;
     readonly failed: number;
     readonly latency?: Latency;
+    /** By how much the generator was late with 99 % of the calls, and at most. */
+    readonly late?: { readonly p99: number; readonly max: number };
+}
+
+/** When the generator is later than this, at the 99th percentile, what is measured is the generator, milliseconds. */
+const LATEST_MS = 20;
+
+/** Whether something else kept the computer so busy during a trial that the generator did not keep its schedule. */
+export function isDisturbed(record: TrialRecord): boolean {
+    const outcomes =
+        record.kind === "fault"
+            ? [record.raw.kept, record.raw.perCall]
+            : record.kind === "latency"
+              ? [record.outcome]
+              : record.kind === "pool"
+                ? [record.loaded.outcome]
+                : [];
+    return outcomes.some(({ late }) => late !== undefined && late.p99 > LATEST_MS);
 }
 
 /** How the calls went during a fault; times count from the fault. */

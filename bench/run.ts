@@ -20,7 +20,16 @@ import {
 import { type Bench, measure, measurePool } from "./measure";
 import { isIsolated, reconnect, whyNoCut } from "./network";
 import { estimate, Progress } from "./progress";
-import { append, type BenchRecord, isTrial, type RunRecord, readRecords, runOf, type TrialRecord } from "./records";
+import {
+    append,
+    type BenchRecord,
+    isDisturbed,
+    isTrial,
+    type RunRecord,
+    readRecords,
+    runOf,
+    type TrialRecord,
+} from "./records";
 import { ensureStageTools, Stage, stacks } from "./stage";
 
 /** What to run. */
@@ -137,6 +146,10 @@ async function runBlock(block: Block, stage: Stage, course: Course): Promise<boo
             for (let attempt = 1; ; attempt++) {
                 try {
                     const record = await make(trial);
+                    if (isDisturbed(record) && !isCourse(record) && attempt < TRIES) {
+                        say(`  ${trialKey(trial)}: something else kept the generator from its schedule; once more`);
+                        continue;
+                    }
                     keep(options.out, records, record);
                     progress.done(trial, (performance.now() - begun) / 1000);
                     say(`${progress.line()} ${trialKey(trial)}: ${inWords(record)}`);
@@ -160,6 +173,9 @@ async function runBlock(block: Block, stage: Stage, course: Course): Promise<boo
         await stage.powerOff();
     }
 }
+
+/** Whether machines are booted in the course of a fault, which by itself keeps a small computer busy. */
+const isCourse = (record: TrialRecord) => record.kind === "fault" && record.courseMs > 1_000;
 
 function keep(out: string, records: BenchRecord[], record: BenchRecord): void {
     append(out, record);

@@ -72,7 +72,9 @@ export interface Report {
     readonly durationMs: number;
     /** Of the calls that succeeded, from their intended start; undefined when there was none. */
     readonly latencyMs: Latency | undefined;
-    /** The same as an HDR histogram of microseconds, compressed, in base64. */
+    /** How much later than intended calls were started: what is wrong with the generator and not with the server. */
+    readonly late: Latency | undefined;
+    /** `latencyMs` as an HDR histogram of microseconds, compressed, in base64. */
     readonly histogram: string;
 }
 
@@ -106,7 +108,7 @@ export function startLoad(options: LoadOptions): Load {
     const startDue = () => {
         const now = performance.now();
         const due = callsDue(now - start, ratePerSecond);
-        while (calls.live.started < due) calls.begin(start + intendedStart(calls.live.started, ratePerSecond));
+        while (calls.live.started < due) calls.begin(start + intendedStart(calls.live.started, ratePerSecond), now);
         calls.expire(now);
     };
     const stopTicks = ticker(startDue);
@@ -123,10 +125,10 @@ export function startClosedLoop(options: Omit<LoadOptions, "ratePerSecond"> & { 
     let stopped = false;
     const next = () => {
         // In the next turn of the event loop: a call that fails at once must not start the next one within itself.
-        if (!stopped) setImmediate(() => stopped || calls.begin(performance.now()));
+        if (!stopped) setImmediate(() => stopped || calls.begin(performance.now(), performance.now()));
     };
     const calls = new Calls({ ...options, connections: options.concurrency }, next);
-    for (let index = 0; index < options.concurrency; index++) calls.begin(performance.now());
+    for (let index = 0; index < options.concurrency; index++) calls.begin(performance.now(), performance.now());
     const timer = setInterval(() => calls.expire(performance.now()), 10);
     return {
         live: calls.live,
@@ -144,6 +146,7 @@ class Calls {
     private readonly deadlineMs: number;
     private readonly caller: Caller;
     private readonly histogram = emptyHistogram();
+    private readonly late = emptyHistogram();
     private readonly failures: Failure[] = [];
     /** In the order of their deadlines, which is that of their starts. */
     private readonly pending: Call[] = [];
@@ -158,8 +161,9 @@ class Calls {
         this.caller = makeCaller(options, this.deadlineMs, (call, error, address) => this.settle(call, error, address));
     }
 
-    begin(intended: number): void {
+    begin(intended: number, now: number): void {
         const call: Call = { intended, settled: false };
+        record(this.late, now - intended);
         this.live.started += 1;
         this.pending.push(call);
         this.caller.begin(call);
@@ -196,7 +200,7 @@ class Calls {
             }, 5);
         });
         this.caller.close();
-        return summarize(this.live, this.histogram, this.failures, durationMs);
+        return summarize(this.live, this.histogram, this.late, this.failures, durationMs);
     }
 
     private settle(call: Call, error?: string, address?: string): void {
@@ -204,8 +208,7 @@ class Calls {
         call.settled = true;
         const now = performance.now();
         if (error === undefined) {
-            const microseconds = Math.round((now - call.intended) * 1000);
-            this.histogram.recordValue(Math.min(LONGEST_US, Math.max(1, microseconds)));
+            record(this.histogram, now - call.intended);
             this.live.ok += 1;
         } else {
             const failure = {
@@ -240,6 +243,7 @@ function makeCaller(options: Omit<LoadOptions, "ratePerSecond">, deadlineMs: num
 function summarize(
     live: { readonly started: number; readonly ok: number; readonly failed: number },
     histogram: hdr.Histogram,
+    late: hdr.Histogram,
     failures: readonly Failure[],
     durationMs: number,
 ): Report {
@@ -256,8 +260,13 @@ function summarize(
         failedStartsMs: (most(startedAt) ?? 0) - (least(startedAt) ?? 0),
         durationMs,
         latencyMs: percentiles(histogram),
+        late: percentiles(late),
         histogram: hdr.encodeIntoCompressedBase64(histogram),
     };
+}
+
+function record(histogram: hdr.Histogram, milliseconds: number): void {
+    histogram.recordValue(Math.min(LONGEST_US, Math.max(1, Math.round(milliseconds * 1000))));
 }
 
 /** Percentiles of a histogram of microseconds, in milliseconds; undefined when it is empty. */

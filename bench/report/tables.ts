@@ -1,7 +1,7 @@
 /** The tables, as rows of text: Markdown for the documentation, HTML for the report. */
 
 import { mixes, stackVariants } from "../matrix";
-import type { BenchRecord } from "../records";
+import { type BenchRecord, isDisturbed, isTrial } from "../records";
 import { type Summary, summarize } from "../statistics";
 import { agreement } from "./agreement";
 import { faultSummaries, grouped, latencySummaries, ofKind, variantsIn } from "./data";
@@ -161,7 +161,7 @@ function runTable(records: readonly BenchRecord[], again: readonly BenchRecord[]
                     `run ${index + 1}`,
                     run.at.slice(0, 16).replace("T", " "),
                     `${run.profile}, ${run.seed}`,
-                    String(each.filter((record) => "cell" in record).length),
+                    `${each.filter(isTrial).length}, of which disturbed ${each.filter(isTrial).filter(isDisturbed).length}`,
                     `${run.host.cores} × ${run.host.cpu}, ${run.host.memoryGib} GiB, Linux ${run.host.kernel}, Node ${run.versions.node}`,
                     ceilings.join("; "),
                 ],

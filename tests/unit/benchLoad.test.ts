@@ -125,6 +125,24 @@ describe("bench: load", () => {
         assert.ok((latencyMs?.max ?? 0) >= started * 60 - started * 10 - 70, JSON.stringify(latencyMs));
     });
 
+    it("tells how late it started calls, so that its own lateness is not taken for the server's", async () => {
+        const server = await serve(good);
+        // Ticks only when it is told to, as a computer that is busy with something else.
+        let tick = () => {};
+        const ticker = (each: () => void) => {
+            tick = each;
+            return () => {};
+        };
+        const load = startLoad({ addresses: [server.address], ratePerSecond: 1000, ticker });
+        await waitFor("the first call", () => load.live.ok === 1, 5_000, 5);
+        const begun = performance.now();
+        await waitFor("time to pass", () => performance.now() - begun >= 50, 5_000, 5);
+        tick();
+        const { late, started } = await load.stop();
+        assert.ok(started >= 50);
+        assert.ok((late?.max ?? 0) >= 49, JSON.stringify(late));
+    });
+
     it("fails a call that has no answer by its deadline, and frees its connection", async () => {
         let calls = 0;
         const server = await serve((call, socket) => {

@@ -21,7 +21,16 @@ import {
     trialKey,
 } from "../../bench/matrix";
 import { Progress } from "../../bench/progress";
-import { append, type BenchRecord, isTrial, type RunRecord, readRecords, runOf } from "../../bench/records";
+import {
+    append,
+    type BenchRecord,
+    isDisturbed,
+    isTrial,
+    type RunRecord,
+    readRecords,
+    runOf,
+    type TrialRecord,
+} from "../../bench/records";
 import { slowestSaturation } from "../../bench/run";
 import { cpuTicks, proportionalBytes } from "../../bench/usage";
 
@@ -133,8 +142,8 @@ describe("bench: matrix", () => {
         const cut = only(planBlocks(profiles.standard, 1), /^fault\/fabio\/gateway-kill\//);
         const kinds = cut.flatMap(({ trials }) => trials).map(({ cell }) => cell.kind);
         assert.equal(kinds.filter((kind) => kind === "saturation").length, 8);
-        assert.equal(kinds.filter((kind) => kind === "fault").length, 4);
-        assert.equal(kinds.length, 12);
+        assert.equal(kinds.filter((kind) => kind === "fault").length, 6);
+        assert.equal(kinds.length, 14);
     });
 });
 
@@ -209,6 +218,19 @@ describe("bench: journal", () => {
         ];
         assert.equal(slowestSaturation(records, "kept"), 90);
         assert.throws(() => slowestSaturation(records, "perCall"), /has not been measured/);
+    });
+
+    it("knows when the generator was late, and so what was measured is not the stack", () => {
+        const record = (p99: number): TrialRecord => ({
+            kind: "latency",
+            cell: { kind: "latency", variant: "fabio", mix: "kept", load: 50 },
+            ...{ repeat: 0, at: run.at, rate: 1, histogram: "", busy: 1 },
+            parts: {} as never,
+            outcome: { started: 1, failed: 0, late: { p99, max: 900 } },
+        });
+        assert.equal(isDisturbed(record(19)), false);
+        assert.equal(isDisturbed(record(21)), true);
+        assert.equal(isDisturbed(saturation("fabio", 1) as TrialRecord), false);
     });
 
     it("reads CPU time and memory as the kernel writes them", () => {
