@@ -20,7 +20,7 @@ const FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif";
 const config = {
     background: "white",
     font: FONT,
-    axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", gridColor: "#e5e5e5", labelLimit: 260 },
+    axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", gridColor: "#e5e5e5", labelLimit: 0 },
     header: { labelFontSize: 13, labelFontWeight: "bold", titleFontSize: 12 },
     legend: { labelFontSize: 12, titleFontSize: 12, orient: "top", title: null, labelLimit: 0, columnPadding: 18 },
     view: { stroke: "#cccccc" },
@@ -330,7 +330,7 @@ function ablationFigure(records: readonly BenchRecord[]): Figure | undefined {
                     type: "nominal",
                     title: null,
                     sort: faults.map((fault) => faultLabels[fault]),
-                    header: { labelAngle: 0, labelAlign: "left", labelLimit: 240, labelFontWeight: "normal" },
+                    header: { labelOrient: "top", labelAnchor: "start", labelFontSize: 12 },
                 },
             },
             spec: {
