@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { waitForRotation } from "../components/local/gates";
+import { waitForRotation } from "../supervisor/gates";
 import { readJournal } from "../replacement/journal";
 import type { ProcessMachine } from "../roles/render/process";
 import { killMachine, machineDirectory, readStatus, restartMachine, stopMachine } from "../supervisor/machine";
