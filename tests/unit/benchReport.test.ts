@@ -95,7 +95,8 @@ describe("bench: statistics", () => {
     });
 });
 
-describe("bench: report", () => {
+describe("bench: report", function () {
+    this.timeout(60_000);
     it("adds up the calls of repeats, and does not average percentiles of the tail", () => {
         const many = Array.from({ length: 900 }, () => 1_000);
         const few = Array.from({ length: 100 }, () => 50_000);
