@@ -32,7 +32,7 @@ const command = new Command("bench")
     .enablePositionalOptions()
     .description("compares the three ways to balance, by load and faults in deployments of its own on this computer")
     .option("--quick", "a look at everything, in five minutes at most")
-    .option("--standard", "every fault, with few repeats; about 45 minutes")
+    .addOption(new Option("--standard", "every fault, with few repeats; about 45 minutes").conflicts("quick"))
     .addOption(
         new Option("--full", "20 repeats of everything; many hours; the default").conflicts(["quick", "standard"]),
     )

@@ -2,9 +2,9 @@
 
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { waitForRotation } from "../supervisor/gates";
 import { readJournal } from "../replacement/journal";
 import type { ProcessMachine } from "../roles/render/process";
+import { waitForRotation } from "../supervisor/gates";
 import { killMachine, machineDirectory, readStatus, restartMachine, stopMachine } from "../supervisor/machine";
 import { identify, isAlive, signal } from "../supervisor/process";
 import { type Deployment, endpointOf, incarnationOf, isFabio, leaderOf, pidOf } from "./deployment";

@@ -19,6 +19,7 @@ export interface ReportOptions {
 
 /** Writes the report. @returns the files that were written. @throws UserError when there is no data. */
 export async function report({ journals, out, document }: ReportOptions): Promise<string[]> {
+    if (journals.length === 0) throw new UserError("there is no raw data: name a journal that npm run bench wrote");
     const [first = [], second = []] = journals.map(read);
     const shown = figures(first);
     const rows = tables(first, second);

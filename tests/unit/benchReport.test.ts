@@ -266,6 +266,7 @@ describe("bench: report", function () {
 
     it("refuses a table that there is not, and raw data that there is not", async () => {
         assert.throws(() => withTables("<!-- table: none -->\n<!-- end -->", tables(records)), /no table "none"/);
+        await assert.rejects(report({ journals: [], out: "/nowhere" }), /no raw data/);
         await assert.rejects(report({ journals: ["/nowhere/run.jsonl"], out: "/nowhere" }), /run npm run bench first/);
     });
 
