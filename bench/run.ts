@@ -48,7 +48,7 @@ export interface RunOptions {
 
 /** Gateways of a deployment, unless the cost of a pool is measured. */
 const GATEWAYS = 2;
-/** A trial that fails is tried again so often; then the run ends, because something is broken. */
+/** A trial that fails is tried so often; then it is left out, and the next run tries it again. */
 const TRIES = 2;
 
 /** Runs what is left. @returns whether everything is done. */
@@ -97,7 +97,7 @@ export async function run(options: RunOptions, signal: AbortSignal): Promise<boo
             });
             if (!more) return false;
         }
-        return true;
+        return progress.left === 0;
     } finally {
         await generator.close();
         reconnect();
@@ -115,7 +115,7 @@ interface Course {
     readonly deadline: number;
 }
 
-/** @returns whether there is time for more. */
+/** @returns whether there is time for more. @throws Error when the stage cannot be booted. */
 async function runBlock(block: Block, stage: Stage, course: Course): Promise<boolean> {
     const { generator, options, records, progress, signal, deadline } = course;
     heading(`${block.stage}: booting`);
@@ -161,10 +161,10 @@ async function runBlock(block: Block, stage: Stage, course: Course): Promise<boo
                     break;
                 } catch (error) {
                     signal.throwIfAborted();
-                    if (attempt === TRIES) throw error;
-                    say(`  ${trialKey(trial)} did not work (${(error as Error).message}): once more, booted anew`);
+                    say(`  ${trialKey(trial)} did not work: ${(error as Error).message}`);
                     await stage.powerOff();
                     deployment = await stage.boot(gateways, signal);
+                    if (attempt === TRIES) break;
                 }
             }
         }
