@@ -166,12 +166,10 @@ export const profiles: Readonly<Record<Profile["name"], Profile>> = {
         seconds: 5,
         rounds: [
             saturations(),
-            [
-                ...[...saturations(), ...latencies(50), ...stackFaults(50, faultNames)],
-                ...[...stackFaults(50, keyFaults), ...ablated(50)],
-            ],
-            [...latencies(70), ...stackFaults(70, shortFaults), ...stackFaults(70, keyFaults)],
-            [...latencies(30), ...stackFaults(30, shortFaults), ...stackFaults(30, keyFaults), ...pools()],
+            [...saturations(), ...latencies(50), ...stackFaults(50, faultNames), ...ablated(50), ...pools()],
+            [...latencies(70), ...stackFaults(70, shortFaults)],
+            [...latencies(30), ...stackFaults(30, shortFaults)],
+            loads.flatMap((load) => stackFaults(load, keyFaults)),
         ],
     },
     full: {
