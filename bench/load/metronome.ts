@@ -8,25 +8,53 @@ import type { Ticker } from "./schedule";
 /** Milliseconds between two ticks: the most by which a call starts late on an idle machine, a quarter on average. */
 export const TICK_MS = 0.5;
 
-const marker = "bench-metronome";
+interface Shared {
+    readonly marker: "bench-metronome";
+    /** 1 while somebody listens. */
+    readonly active: Int32Array;
+}
 
-/** Ticks every {@link TICK_MS}; late ones are left out. */
-export const metronome: Ticker = (tick) => {
+/**
+ * Starts the thread, which takes some tenths of a second: that must not be time in which calls are due.
+ *
+ * @returns a ticker for any number of loads; late ticks are left out. The thread rests while there is no load.
+ */
+export async function metronome(): Promise<Ticker> {
+    const active = new Int32Array(new SharedArrayBuffer(4));
+    const ticks = new Set<() => void>();
     // Compiled on the way by whatever compiled this file.
     const worker = new Worker(
         `require(${JSON.stringify(require.resolve("tsx/cjs"))}); require(${JSON.stringify(__filename)});`,
-        { eval: true, workerData: marker },
+        { eval: true, workerData: { marker: "bench-metronome", active } satisfies Shared },
     );
-    worker.on("message", tick);
+    const turn = (on: 0 | 1) => {
+        Atomics.store(active, 0, on);
+        Atomics.notify(active, 0);
+    };
+    worker.on("message", () => {
+        for (const tick of ticks) tick();
+    });
     worker.on("error", (error) => {
         throw error;
     });
-    return () => void worker.terminate();
-};
+    turn(1);
+    await new Promise((resolve) => worker.once("message", resolve));
+    turn(0);
+    worker.unref();
+    return (tick) => {
+        ticks.add(tick);
+        turn(1);
+        return () => {
+            ticks.delete(tick);
+            if (ticks.size === 0) turn(0);
+        };
+    };
+}
 
-function beat(): void {
+function beat({ active }: Shared): void {
     const never = new Int32Array(new SharedArrayBuffer(4));
     for (let next = performance.now(); ; ) {
+        Atomics.wait(active, 0, 0);
         next = Math.max(next + TICK_MS, performance.now());
         const wait = next - performance.now();
         if (wait > 0) Atomics.wait(never, 0, 0, wait);
@@ -34,4 +62,5 @@ function beat(): void {
     }
 }
 
-if (!isMainThread && workerData === marker) beat();
+if (!isMainThread && (workerData as Partial<Shared> | undefined)?.marker === "bench-metronome")
+    beat(workerData as Shared);

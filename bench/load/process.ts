@@ -4,22 +4,8 @@ import type { Answer, Order } from "./generator";
 import { metronome } from "./metronome";
 
 const loads = new Map<number, Load>();
-/** One metronome for all loads. */
-const ticks = new Set<() => void>();
-let stopMetronome: (() => void) | undefined;
-
-function ticker(tick: () => void): () => void {
-    ticks.add(tick);
-    stopMetronome ??= metronome(() => {
-        for (const each of ticks) each();
-    });
-    return () => {
-        ticks.delete(tick);
-        if (ticks.size > 0) return;
-        stopMetronome?.();
-        stopMetronome = undefined;
-    };
-}
+/** One for all loads, there before the first. */
+const ticking = metronome();
 
 function tell(answer: Answer): void {
     process.send?.(answer);
@@ -33,12 +19,15 @@ process.on("message", (order: Order) => {
         return;
     }
     const { id } = order;
-    try {
-        loads.set(id, order.kind === "open" ? startLoad({ ...order.options, ticker }) : startClosedLoop(order.options));
-        tell({ kind: "started", id });
-    } catch (error) {
-        tell({ kind: "refused", id, message: (error as Error).message });
-    }
+    void ticking.then((ticker) => {
+        try {
+            const { kind, options } = order;
+            loads.set(id, kind === "open" ? startLoad({ ...options, ticker }) : startClosedLoop(options));
+            tell({ kind: "started", id });
+        } catch (error) {
+            tell({ kind: "refused", id, message: (error as Error).message });
+        }
+    });
 });
 // Nobody is left who could stop the loads.
 process.on("disconnect", () => process.exit());
