@@ -140,11 +140,11 @@ const ablated = (load: number): Cell[] =>
 const pools = (): Cell[] =>
     stackVariants.flatMap(({ name }) => poolSizes.map((size) => ({ kind: "pool", variant: name, size }) as const));
 
+/** What everybody asks first: in the standard profile the most often. */
+const keyFaults: readonly string[] = ["gateway-term", "gateway-kill", "gateway-stop"];
 /** What takes long: in the standard profile at one load only. */
 const courses: readonly string[] = ["rolling-restart", "scale", "route-changes"];
-const shortFaults = faultNames.filter((name) => !courses.includes(name));
-/** What everybody asks first: in the standard profile twice as often. */
-const keyFaults = ["gateway-term", "gateway-kill", "gateway-stop"] as const;
+const otherFaults = faultNames.filter((name) => !keyFaults.includes(name) && !courses.includes(name));
 
 /** Repeats of every cell in the full matrix. */
 const FULL_REPEATS = 20;
@@ -167,9 +167,10 @@ export const profiles: Readonly<Record<Profile["name"], Profile>> = {
         rounds: [
             saturations(),
             [...saturations(), ...latencies(50), ...stackFaults(50, faultNames), ...ablated(50), ...pools()],
-            [...latencies(70), ...stackFaults(70, shortFaults)],
-            [...latencies(30), ...stackFaults(30, shortFaults)],
-            loads.flatMap((load) => stackFaults(load, keyFaults)),
+            [...latencies(70), ...latencies(30), ...loads.flatMap((load) => stackFaults(load, keyFaults))],
+            stackFaults(50, keyFaults),
+            stackFaults(70, otherFaults),
+            stackFaults(30, otherFaults),
         ],
     },
     full: {

@@ -2,7 +2,7 @@
 import * as hdr from "hdr-histogram-js";
 import { emptyHistogram } from "../load";
 import { faultNames, type Mix, mixes, variants } from "../matrix";
-import type { BenchRecord, FaultRecord, LatencyRecord } from "../records";
+import { type BenchRecord, type FaultRecord, type LatencyRecord, type Parts, parts } from "../records";
 import { type Summary, summarize } from "../statistics";
 
 /** Records of one kind. */
@@ -114,6 +114,10 @@ export function grouped<T>(values: readonly T[], keyOf: (value: T) => string): M
     for (const value of values) groups.set(keyOf(value), [...(groups.get(keyOf(value)) ?? []), value]);
     return groups;
 }
+
+/** Cores that all parts of a deployment and the generator used; what else the computer did is not counted. */
+export const coresOf = ({ parts: used }: { readonly parts: Parts }): number =>
+    total(parts.map((part) => used[part].cores));
 
 /** The sum. */
 export const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

@@ -3,7 +3,7 @@ import type { TopLevelSpec } from "vega-lite";
 import { faultNames, mixes, poolSizes, variants } from "../matrix";
 import type { BenchRecord, Part } from "../records";
 import { summarize } from "../statistics";
-import { grouped, inOrder, latencySummaries, ofKind, total, variantsIn } from "./data";
+import { coresOf, grouped, inOrder, latencySummaries, ofKind, total, variantsIn } from "./data";
 import { faultLabels, labelOf, mixLabels, partLabels, variantColors } from "./style";
 
 /** A figure. */
@@ -133,11 +133,11 @@ function throughputFigure(records: readonly BenchRecord[]): Figure | undefined {
         perSecond,
         variant: "the generator's own ceiling",
     }));
-    const values = all.map(({ cell, perSecond, busy }) => ({
-        variant: labelOf(cell.variant),
-        mix: mixLabels[cell.mix],
-        perSecond,
-        busy,
+    const values = all.map((record) => ({
+        variant: labelOf(record.cell.variant),
+        mix: mixLabels[record.cell.mix],
+        perSecond: record.perSecond,
+        cores: Number(coresOf(record).toFixed(2)),
     }));
     const names = stackNames.filter((name) => all.some(({ cell }) => cell.variant === name));
     const panel = (mix: string, index: number) => ({
@@ -170,7 +170,7 @@ function throughputFigure(records: readonly BenchRecord[]): Figure | undefined {
                     tooltip: [
                         { field: "variant", title: "stack" },
                         { field: "perSecond", title: "calls/s" },
-                        { field: "busy", title: "share of cores busy" },
+                        { field: "cores", title: "cores used" },
                     ],
                 },
             },

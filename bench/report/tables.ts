@@ -4,7 +4,7 @@ import { mixes, stackVariants } from "../matrix";
 import { type BenchRecord, isDisturbed, isTrial } from "../records";
 import { type Summary, summarize } from "../statistics";
 import { agreement } from "./agreement";
-import { faultSummaries, grouped, latencySummaries, ofKind, variantsIn } from "./data";
+import { coresOf, faultSummaries, grouped, latencySummaries, ofKind, variantsIn } from "./data";
 import { verdicts } from "./goals";
 import { escapeHtml } from "./render";
 import { faultLabels, labelOf, mixLabels } from "./style";
@@ -105,14 +105,14 @@ function throughputTable(records: readonly BenchRecord[]): Table {
     return {
         name: "throughput",
         title: "Throughput",
-        heading: ["stack", "connections", "N", "calls per second", "cores busy"],
+        heading: ["stack", "connections", "N", "calls per second", "cores used"],
         rows: variantsIn(all).flatMap((variant) =>
             mixes.flatMap((mix) => {
                 const own = all.filter(({ cell }) => cell.variant === variant && cell.mix === mix);
                 if (own.length === 0) return [];
-                const busy = summarize(own.map((record) => 100 * record.busy)).median;
+                const used = summarize(own.map(coresOf)).median;
                 const rate = spread(summarize(own.map(({ perSecond }) => perSecond)));
-                return [[labelOf(variant), mixLabels[mix], String(own.length), rate, `${number(busy)} %`]];
+                return [[labelOf(variant), mixLabels[mix], String(own.length), rate, number(used, 2)]];
             }),
         ),
     };

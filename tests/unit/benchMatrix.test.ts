@@ -142,8 +142,8 @@ describe("bench: matrix", () => {
         const cut = only(planBlocks(profiles.standard, 1), /^fault\/fabio\/gateway-kill\//);
         const kinds = cut.flatMap(({ trials }) => trials).map(({ cell }) => cell.kind);
         assert.equal(kinds.filter((kind) => kind === "saturation").length, 8);
-        assert.equal(kinds.filter((kind) => kind === "fault").length, 6);
-        assert.equal(kinds.length, 14);
+        assert.equal(kinds.filter((kind) => kind === "fault").length, 5);
+        assert.equal(kinds.length, 13);
     });
 });
 

@@ -28,9 +28,11 @@ const run: BenchRecord = {
     versions: { node: "20.0.0" },
 };
 
-function saturation(variant: string, mix: Mix, perSecond: number, busy = 0.5): BenchRecord {
+/** A saturation at which each of the six parts used so many cores. */
+function saturation(variant: string, mix: Mix, perSecond: number, cores = 0.1): BenchRecord {
     const cell = { kind: "saturation", variant, mix } as const;
-    return { kind: "saturation", cell, repeat: 0, at, perSecond, failed: 0, parts: noParts, busy };
+    const used = Object.fromEntries(parts.map((part) => [part, { cores, mib: 10 }])) as Parts;
+    return { kind: "saturation", cell, repeat: 0, at, perSecond, failed: 0, parts: used, busy: 1 };
 }
 
 /** A latency record in which calls took these microseconds. */
@@ -159,12 +161,13 @@ describe("bench: report", function () {
 
     it("judges throughput by no balancer or by busy cores, and latency by the difference", () => {
         const none = mixes.map((mix) => saturation("direct", mix, 1000));
-        const own = (perSecond: number, busy: number) => mixes.map((mix) => saturation("fabio", mix, perSecond, busy));
+        const own = (perSecond: number, cores: number) =>
+            mixes.map((mix) => saturation("fabio", mix, perSecond, cores));
         const reached = (records: readonly BenchRecord[]) =>
-            verdict([...none, ...records], "fabio", /throughput/)?.reached;
-        assert.equal(reached(own(900, 0.5)), true);
-        assert.equal(reached(own(899, 0.5)), false);
-        assert.equal(reached(own(400, 0.98)), true);
+            verdict([run, ...none, ...records], "fabio", /throughput/)?.reached;
+        assert.equal(reached(own(900, 0.1)), true);
+        assert.equal(reached(own(899, 0.1)), false);
+        assert.equal(reached(own(400, 0.31)), true);
         const direct = latency("direct", "kept", [2_000]);
         assert.equal(verdict([direct, latency("fabio", "kept", [2_400])], "fabio", /p99/)?.reached, true);
         assert.equal(verdict([direct, latency("fabio", "kept", [2_700])], "fabio", /p99/)?.reached, false);
