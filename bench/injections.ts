@@ -66,10 +66,12 @@ export const faults: readonly Fault[] = [
     {
         name: "instance-kill",
         what: "kill -9 of all processes of a gateway's machine; the replacement loop makes a new one",
+        watchMs: 9_000,
         prepare: async (deployment, trial) => instanceKilled(deployment, turn(deployment.gateways, trial)),
     },
     {
         name: "gateway-stop",
+        watchMs: FROZEN_MS + 1_500,
         what: `SIGSTOP of a gateway's process, SIGCONT after ${FROZEN_MS / 1000} s`,
         prepare: async (deployment, trial) => {
             const gateway = turn(deployment.gateways, trial);
