@@ -7,7 +7,7 @@ import { groupMembers } from "../supervisor/process";
 export interface Usage {
     /** CPU time since its start, seconds, in user mode and in the kernel. */
     readonly cpuSeconds: number;
-    /** Memory, bytes: its own and its share of what it has in common with others (proportional set size). */
+    /** Resident memory, bytes: what it would take on a machine of its own, shared libraries and all. */
     readonly memoryBytes: number;
 }
 
@@ -20,8 +20,10 @@ export function usageOf(pid: number): Usage {
     ticksPerSecond ??= Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
     try {
         const ticks = cpuTicks(readFileSync(`/proc/${pid}/stat`, "utf8"));
-        const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-        return { cpuSeconds: ticks / ticksPerSecond, memoryBytes: proportionalBytes(rollup) };
+        return {
+            cpuSeconds: ticks / ticksPerSecond,
+            memoryBytes: residentBytes(readFileSync(`/proc/${pid}/status`, "utf8")),
+        };
     } catch {
         return nothing;
     }
@@ -34,9 +36,9 @@ export function cpuTicks(stat: string): number {
     return Number(fields[11]) + Number(fields[12]);
 }
 
-/** The proportional set size that `/proc/PID/smaps_rollup` shows. */
-export function proportionalBytes(rollup: string): number {
-    return Number(/^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? 0) * 1024;
+/** The resident memory that `/proc/PID/status` shows, bytes. */
+export function residentBytes(status: string): number {
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
 /** The sum of several. */

@@ -416,7 +416,7 @@ function resourceFigure(records: readonly BenchRecord[]): Figure | undefined {
         name: "resources",
         title: "CPU and memory at 50 % load",
         caption:
-            "Medians. Two gateways, three Consul servers where there are any, and the balancer that is called; of the second balancer, and of the gateways' own processes, nothing is counted. Memory is the proportional set size.",
+            "Medians. Two gateways, three Consul servers where there are any, and the balancer that is called; of the second balancer, and of the gateways' own processes, nothing is counted. Memory is what is resident.",
         spec: top({
             hconcat: [
                 bars("cores", "cores", kept, `CPU, ${kept}`, true),
