@@ -97,7 +97,7 @@ function latencyFigure(records: readonly BenchRecord[]): Figure | undefined {
                     x: {
                         field: "rarity",
                         type: "quantitative",
-                        scale: { type: "log" },
+                        scale: { type: "log", nice: false },
                         title: "percentile of calls",
                         axis: {
                             values: [1, 2, 10, 100, 1000],
@@ -181,7 +181,7 @@ function throughputFigure(records: readonly BenchRecord[]): Figure | undefined {
             },
             {
                 data: { values: ceilings.filter((value) => value.mix === mix) },
-                mark: { type: "text", align: "right", dx: -5, dy: 0, y: 8, fontSize: 11 },
+                mark: { type: "text", align: "right", baseline: "bottom", dx: -5, y: 42 * names.length - 1, fontSize: 10 },
                 encoding: { x: { field: "perSecond", type: "quantitative" }, text: { field: "variant" } },
             },
         ],
