@@ -181,7 +181,14 @@ function throughputFigure(records: readonly BenchRecord[]): Figure | undefined {
             },
             {
                 data: { values: ceilings.filter((value) => value.mix === mix) },
-                mark: { type: "text", align: "right", baseline: "bottom", dx: -5, y: 42 * names.length - 1, fontSize: 10 },
+                mark: {
+                    type: "text",
+                    align: "right",
+                    baseline: "bottom",
+                    dx: -5,
+                    y: 42 * names.length - 1,
+                    fontSize: 10,
+                },
                 encoding: { x: { field: "perSecond", type: "quantitative" }, text: { field: "variant" } },
             },
         ],

@@ -186,5 +186,5 @@ const failedCalls = (own: readonly FaultRecord[], calls: "raw" | "retried") =>
 
 function countsOf(own: readonly FaultRecord[], calls: "raw" | "retried"): string {
     const started = total(own.flatMap((record) => mixes.map((mix) => record[calls][mix].started)));
-    return `${failedCalls(own, calls)} of ${started.toLocaleString("en")} calls failed, in ${own.length} trials`;
+    return `${failedCalls(own, calls)} of ${started.toLocaleString("en")} calls failed, in ${own.length} ${own.length === 1 ? "trial" : "trials"}`;
 }

@@ -3,14 +3,15 @@ import { join, resolve } from "node:path";
 import { buildSync } from "esbuild";
 import type { Figure } from "./figures";
 
-/** A figure as SVG. */
-export async function svgOf({ spec }: Figure): Promise<string> {
+/** A figure as SVG, with its title for those who do not see it. */
+export async function svgOf({ title, spec }: Figure): Promise<string> {
     // Vega is an ES module that waits while it is loaded, so it cannot be required.
     const vega = await import("vega");
     const { compile } = await import("vega-lite");
     const view = new vega.View(vega.parse(compile(spec).spec), { renderer: "none", logLevel: vega.Error });
     try {
-        return `${await view.toSVG()}\n`;
+        const svg = await view.toSVG();
+        return `${svg.replace(/(<svg [^>]*>)/, `$1<title>${escapeHtml(title)}</title>`)}\n`;
     } finally {
         view.finalize();
     }

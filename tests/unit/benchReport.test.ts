@@ -234,7 +234,7 @@ describe("bench: report", function () {
         };
         for (const figure of made) {
             const svg = await svgOf(figure);
-            assert.match(svg, /^<svg /);
+            assert.match(svg, /^<svg [^>]*><title>[^<]+<\/title>/);
             assert.match(svg, axes[figure.name] as RegExp, figure.name);
             assert.doesNotMatch(svg, /NaN|undefined|Infinity/, figure.name);
             if (figure.name !== "resources") assert.match(svg, new RegExp(looks.fabio?.color ?? ""), figure.name);
