@@ -2,11 +2,13 @@
 import * as assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { startLoad } from "../../bench/load";
 import { balancerStates, statusUrls } from "../../replacement/observers/balancer";
+import { parseBackends } from "../../roles/loadBalancer/reconciler/backends";
 import type { ReconcilerStatus } from "../../roles/loadBalancer/reconciler/status";
 import type { ConsulRegistration } from "../../roles/programs/drain";
+import type { MembersSettings } from "../../roles/programs/serf/members";
 import { SerfClient } from "../../roles/programs/serf/rpc";
 import { type SerfRpcAddress, serfEvent, serfTags } from "../../roles/serf";
 import { deploy, destroy, isChange, type OpenStack, open, preview } from "../../scripts/deploy";
@@ -248,14 +250,40 @@ describe("other stacks on this computer", function () {
             await deployment.inRotation(stack, 0, 1);
         });
 
+        /** Waits until a balancer's agent knows all members, and its list has both gateways: so it stays, then. */
+        const knowsAll = (balancer: string) =>
+            waitFor(
+                `${balancer} to know all`,
+                async () => {
+                    const directory = deployment.directory(balancer);
+                    const text = readFileSync(join(directory, "etc/serf-members.json"), "utf8");
+                    const { rpc, list } = JSON.parse(text) as MembersSettings;
+                    const client = await SerfClient.connect(rpc);
+                    const members = await client.members().finally(() => client.close());
+                    const alive = members.filter(({ status }) => status === "alive").length;
+                    const listed = parseBackends(readFileSync(resolve(directory, list), "utf8")).length;
+                    if (alive === 4 && listed === 2) return true;
+                    throw new Error(`${alive} alive, ${listed} listed`);
+                },
+                30_000,
+            );
+
         it("goes on when every Serf agent is killed, and finds all again", async () => {
             const { failures } = await during(async () => {
-                for (const name of ["lb-0", "lb-1", "gw-0", "gw-1"]) deployment.kill(name, "serf");
+                const machines = ["lb-0", "lb-1", "gw-0", "gw-1"];
+                const killed = machines.map((name) => deployment.pid(name, "serf"));
+                for (const name of machines) deployment.kill(name, "serf");
                 await waitFor(
                     "the agents to be back",
-                    () => ["lb-0", "lb-1", "gw-0", "gw-1"].every((name) => deployment.pid(name, "serf") > 0),
+                    () =>
+                        machines.every((name, index) => {
+                            const pid = deployment.pid(name, "serf");
+                            return pid > 0 && pid !== killed[index];
+                        }),
                     10_000,
                 );
+                // Until they have heard of each other again, a balancer's list may lack a gateway for a moment.
+                for (const name of ["lb-0", "lb-1"]) await knowsAll(name);
                 await deployment.inRotation(stack, 0, 1);
             });
             assert.deepEqual(failures, []);
