@@ -32,6 +32,9 @@ interface Counts {
     skipped: number;
 }
 
+/** Somebody has ended the run: no further suite is begun. */
+let interrupted = false;
+
 /** How long a suite may take before it counts as hung, minutes. */
 const DEADLINE_MINUTES = 30;
 
@@ -43,6 +46,7 @@ function run(command: readonly string[]): Promise<{ code: number; output: string
             detached: true,
         });
         const end = (signal: NodeJS.Signals) => {
+            interrupted ||= signal !== "SIGKILL";
             if (child.pid !== undefined) process.kill(-child.pid, signal);
         };
         const deadline = setTimeout(() => {
@@ -83,6 +87,7 @@ async function main(): Promise<void> {
     for (const { name, command, mocha } of names.length > 0
         ? known.filter((suite) => names.includes(suite.name))
         : QUICK) {
+        if (interrupted) break;
         const startedAt = Date.now();
         console.log(`\n== ${name}`);
         const { code, output } = await run(command);
