@@ -19,13 +19,13 @@ import { isChange } from "../../../scripts/deploy";
 import { waitFor } from "../../../supervisor/wait";
 import type { Host } from "../../hosts/host";
 import { inLab } from "../../hosts/lab";
+import type { EngineTask } from "../support/engineRun";
 import { type Callers, type Calls, during, failuresOf } from "./support/calls";
 import { runningInstances } from "./support/cloud";
-import type { EngineTask } from "./support/engineRun";
 import { Environment, ZONES } from "./support/environment";
 import { record, tell } from "./support/figures";
 import { type Gateway, Pool } from "./support/pool";
-import { missingParts } from "./support/requirements";
+import { requirements } from "./support/requirements";
 
 const PORT = 9190;
 const MINUTE = 60_000;
@@ -43,7 +43,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
     const startedAt = Date.now();
 
     before(async function () {
-        const missing = [...missingParts(), ...(inLab() ? [] : ["a lab (npm run e2e:aws)"])];
+        const missing = [...(await requirements.missing()), ...(inLab() ? [] : ["a lab (npm run e2e:aws)"])];
         if (missing.length > 0) {
             console.log(`      skipped, for want of ${missing.join("; ")}`);
             this.skip();

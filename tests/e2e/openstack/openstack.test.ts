@@ -6,7 +6,7 @@ import { addressOf, roleOf, type Server, serversOf } from "./support/cloud";
 import { Environment, POLICY, VIP } from "./support/environment";
 import { makeCredential, removeCredential } from "./support/fixtures";
 import { Loop } from "./support/loop";
-import { missingParts } from "./support/requirements";
+import { requirements } from "./support/requirements";
 
 const startedAt = Date.now();
 const say = (line: string) => console.log(`      ${((Date.now() - startedAt) / 1000).toFixed(1)} s  ${line}`);
@@ -43,7 +43,7 @@ describe("target openstack, end to end", function () {
     let calls: Calls | undefined;
 
     before(async function () {
-        const missing = await missingParts();
+        const missing = await requirements.missing();
         if (missing.length > 0) {
             console.log(`      skipped, for want of: ${missing.join("; ")}`);
             this.skip();

@@ -3,16 +3,16 @@ import { spawnSync } from "node:child_process";
 import { withLock } from "../../../scripts/tools/lock";
 import { runInLab } from "../../hosts/lab";
 import { defaultSettings } from "./controlPlane/settings";
-import { missingParts, prepare } from "./support/requirements";
+import { requirements } from "./support/requirements";
 
 const MOCHA = ["npx", "--no-install", "mocha", "--timeout", "600000", "tests/e2e/openstack/*.test.ts"];
 
 async function main(options: readonly string[]): Promise<number> {
     const say = (line: string) => console.error(line);
-    await prepare(say);
+    await requirements.prepare(say);
     const mocha = [...MOCHA, ...options];
     // Where they cannot run, they say so themselves, and count as skipped.
-    if ((await missingParts()).length > 0) {
+    if ((await requirements.missing()).length > 0) {
         return spawnSync(mocha[0] as string, mocha.slice(1), { stdio: "inherit" }).status ?? 1;
     }
     // The control plane's files are there once.

@@ -1,9 +1,5 @@
 /** The emulator of AWS's API: moto with the corrections and stand-ins of `../emulator`. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { AutoScalingClient, DescribeAutoScalingGroupsCommand } from "@aws-sdk/client-auto-scaling";
 import {
     DescribeInstancesCommand,
@@ -23,60 +19,12 @@ import {
     ElasticLoadBalancingV2Client,
 } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { DescribeParametersCommand, SSMClient } from "@aws-sdk/client-ssm";
-import { sweep, temporaryDirectory } from "../../../../scripts/tools/cache";
-import { withLock } from "../../../../scripts/tools/lock";
-import { waitFor } from "../../../../supervisor/wait";
-import { command } from "../../../hosts/command";
+import { Moto } from "../../support/moto";
 
 /** The region of every client, and the only one in which the emulator's stand-ins work. */
 export const region = "eu-central-1";
-/** The Python package, and what it needs. */
-const FOLDER = resolve(__dirname, "../emulator");
-const REQUIREMENTS = join(FOLDER, "requirements.txt");
-/** Milliseconds: for the installation, and for the start on a busy computer. */
-const TIMEOUTS = { install: 600_000, start: 60_000 };
-
-/** Where it is installed: another list of requirements is another folder. */
-function home(): string {
-    const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "gateway-e2e");
-    return join(cache, `moto-${createHash("sha256").update(readFileSync(REQUIREMENTS)).digest("hex").slice(0, 12)}`);
-}
-
-/** The Python that has moto. */
-const python = () => join(home(), "bin", "python");
-
-/** Whether the emulator is installed. */
-export function emulatorInstalled(): boolean {
-    return existsSync(python());
-}
-
-/**
- * Installs the emulator for this user, outside the checkout, with checksums; what is there is left alone.
- *
- * @throws Error when there is no Python with `venv`, or no package registry.
- */
-export async function installEmulator(say: (line: string) => void): Promise<void> {
-    const folder = home();
-    const cache = resolve(folder, "..");
-    const onWait = ({ pid }: { pid: number }) => say(`waiting for process ${pid}, which installs the emulator`);
-    await withLock(cache, "moto", { onWait }, async () => {
-        if (emulatorInstalled()) return;
-        say("installing the emulator of AWS's API, once; it takes a minute");
-        sweep(cache);
-        const work = temporaryDirectory(cache, "moto");
-        try {
-            await command(["python3", "-m", "venv", work]);
-            const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"];
-            await command([join(work, "bin", "python"), ...pip, "--requirement", REQUIREMENTS], {
-                timeoutMs: TIMEOUTS.install,
-            });
-            // Python finds its packages beside itself, so that the folder can be renamed.
-            renameSync(work, folder);
-        } finally {
-            rmSync(work, { recursive: true, force: true });
-        }
-    });
-}
+/** Where moto and its stand-ins are started. */
+const FOLDER = join(__dirname, "../emulator");
 
 /** What EC2's spot service, AutoScaling and so on are asked with. Any credentials will do. */
 export interface Clients {
@@ -92,7 +40,7 @@ export class Emulator {
         /** URL of the API. */
         readonly url: string,
         readonly clients: Clients,
-        private readonly process: ChildProcess,
+        private readonly moto: Moto,
     ) {}
 
     /**
@@ -101,17 +49,8 @@ export class Emulator {
      * @param log where it writes what goes wrong.
      */
     static async start(address: string, port: number, log: string): Promise<Emulator> {
-        const output = openSync(log, "a");
-        const child = spawn(python(), ["-m", "fleet", address, String(port)], {
-            cwd: FOLDER,
-            stdio: ["ignore", output, output],
-            env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1" },
-        });
-        closeSync(output);
         const url = `http://${address}:${port}`;
-        const answers = async () => child.exitCode !== null || (await fetch(`${url}/moto-api/`)).ok;
-        await waitFor("the emulator", answers, TIMEOUTS.start);
-        if (child.exitCode !== null) throw new Error(`the emulator ended: ${readFileSync(log, "utf8").slice(-1000)}`);
+        const moto = await Moto.start(url, ["-m", "fleet", address, String(port)], log, FOLDER);
         const settings = { region, endpoint: url, credentials: { accessKeyId: "test", secretAccessKey: "test" } };
         const clients = {
             ec2: new EC2Client(settings),
@@ -119,7 +58,7 @@ export class Emulator {
             balancing: new ElasticLoadBalancingV2Client(settings),
             parameters: new SSMClient(settings),
         };
-        return new Emulator(url, clients, child);
+        return new Emulator(url, clients, moto);
     }
 
     /** Plays EC2: recommends AutoScaling to replace a spot instance. */
@@ -195,10 +134,6 @@ export class Emulator {
     /** Ends it, with all that was in it. */
     async stop(): Promise<void> {
         for (const client of Object.values(this.clients)) client.destroy();
-        await new Promise<void>((done) => {
-            if (this.process.exitCode !== null) return done();
-            this.process.once("exit", () => done());
-            this.process.kill("SIGKILL");
-        });
+        await this.moto.stop();
     }
 }

@@ -6,13 +6,13 @@ import { command } from "../../../hosts/command";
 import { Fleet } from "../../../hosts/fleet";
 import { Lab } from "../../../hosts/lab";
 import { type Listening, serveFolder } from "../../../hosts/standIns";
+import { type EngineResult, runEngine } from "../../support/engine";
+import type { EngineTask } from "../../support/engineRun";
+import { artifactsFolder } from "../../support/requirements";
 import { emulatedCloud } from "./cloud";
 import { Emulator, region } from "./emulator";
-import { type EngineResult, runEngine } from "./engine";
-import type { EngineTask } from "./engineRun";
 import { MetadataStandIn } from "./metadata";
 import { NetworkLoadBalancerStandIn } from "./networkLoadBalancer";
-import { artifactsFolder } from "./requirements";
 
 /** The stack that is deployed: the committed one, at the emulator. */
 export const STACK = "aws-dev";
@@ -99,13 +99,9 @@ export class Environment {
     }
 
     /** Runs the engine on the stack. @param changes keys whose values are other than usual. */
-    async engine(action: EngineTask["action"], changes: Readonly<Record<string, unknown>> = {}): Promise<EngineResult> {
-        const result = await runEngine(
-            { action, stack: STACK, overrides: this.overrides(changes) },
-            { GATEWAY_HOME: this.home },
-        );
-        for (const line of result.lines) this.say(line);
-        return result;
+    engine(action: EngineTask["action"], changes: Readonly<Record<string, unknown>> = {}): Promise<EngineResult> {
+        const task = { action, stack: STACK, overrides: this.overrides(changes) };
+        return runEngine(task, { GATEWAY_HOME: this.home }, this.say);
     }
 
     /**

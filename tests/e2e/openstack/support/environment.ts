@@ -6,15 +6,15 @@ import { Fleet } from "../../../hosts/fleet";
 import type { Host } from "../../../hosts/host";
 import { Lab } from "../../../hosts/lab";
 import { type Listening, serveFolder } from "../../../hosts/standIns";
+import { type EngineResult, runEngine } from "../../support/engine";
+import type { EngineTask } from "../../support/engineRun";
+import { artifactsFolder } from "../../support/requirements";
 import { type ControlPlane, startControlPlane } from "../controlPlane";
 import { defaultSettings } from "../controlPlane/settings";
 import { Api } from "./api";
 import { MetadataAgent, novaCloud, roleOf, type Server, serversOf } from "./cloud";
-import { type EngineResult, runEngine } from "./engine";
-import type { EngineTask } from "./engineRun";
 import { type Credential, fixtureNames, makeCredential, makeFixtures, writeCloudsYaml } from "./fixtures";
 import { ObjectStore, stateKeys } from "./objectStore";
-import { artifactsFolder } from "./requirements";
 
 /** The stack that is deployed: the committed one, on this control plane. */
 export const STACK = "jetstream";

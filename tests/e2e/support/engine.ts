@@ -1,7 +1,7 @@
 /** The real engine, as an operator's computer runs it. */
 import { fork } from "node:child_process";
 import { join } from "node:path";
-import type { Changes } from "../../../../scripts/deploy";
+import type { Changes } from "../../../scripts/deploy";
 import type { EngineNews, EngineTask } from "./engineRun";
 
 /** What came of a run of the engine. */

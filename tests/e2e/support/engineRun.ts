@@ -1,5 +1,5 @@
 /** One run of the engine in a process of its own, so that it does not hold up the tests' load; told by a message what to do. */
-import { type Changes, deploy, destroy, open, preview, type RunOptions } from "../../../../scripts/deploy";
+import { type Changes, deploy, destroy, open, preview, type RunOptions } from "../../../scripts/deploy";
 
 /** What is to be done. */
 export interface EngineTask {
@@ -7,8 +7,8 @@ export interface EngineTask {
     readonly stack: string;
     /** Keys whose values are other than in the stack's file. */
     readonly overrides: Readonly<Record<string, unknown>>;
-    /** Values of `gateway:secrets`, by name. */
-    readonly secrets: Readonly<Record<string, string>>;
+    /** Values of `gateway:secrets`, by name. Default none. */
+    readonly secrets?: Readonly<Record<string, string>>;
 }
 
 /** What is told meanwhile, and at the end. */
@@ -19,7 +19,7 @@ export type EngineNews =
 
 const actions = { deploy, destroy, preview };
 
-process.once("message", async ({ action, stack, overrides, secrets }: EngineTask) => {
+process.once("message", async ({ action, stack, overrides, secrets = {} }: EngineTask) => {
     const tell = (news: EngineNews) => new Promise<void>((done) => process.send?.(news, () => done()));
     const options: RunOptions = {
         say: (line) => void tell({ line }),
