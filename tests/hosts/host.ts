@@ -318,8 +318,13 @@ export class Host implements Inhabitant {
         this.disk.free();
     }
 
-    knows(address: string): Promise<void> {
-        return this.wire.knows(address);
+    async knows(address: string): Promise<void> {
+        try {
+            await this.wire.knows(address);
+        } catch (error) {
+            // One that is being removed just now needs to know nothing.
+            if (!this.destroyed) throw error;
+        }
     }
 
     /** Removes it with all that it had; the power goes first. Its address and name can be had again afterwards. */

@@ -210,6 +210,15 @@ describe("machines booted from user data", function () {
         assert.equal(host.state, "destroyed");
     });
 
+    it("can go while others come", async () => {
+        const passing = await Host.boot({ lab, name: "passing", address: "198.18.1.8", userData: "" });
+        const going = passing.destroy();
+        await passing.knows("198.18.1.9");
+        await going;
+        // Whoever came meanwhile may have asked who is there before it was gone.
+        await passing.knows("198.18.1.9");
+    });
+
     it("run for the instances that an API tells of, and only for them", async () => {
         const instance = (id: string, address: string): Instance => ({ id, name: id, address, userData: speaks(id) });
         let instances: Instance[] = [instance("i-1", "198.18.2.1"), instance("i-2", "198.18.2.2")];
