@@ -3,7 +3,7 @@
  * Consul's HTTP check and clouds' health checks ask it, so that none of them has to speak Thrift.
  */
 
-import { endpoint, haproxyArgv, haproxyBinary, haproxyFile, haproxyTimeouts, haproxyUser } from "./haproxy";
+import { connectTimeout, endpoint, haproxyArgv, haproxyBinary, haproxyFile, haproxyUser } from "./haproxy";
 import { type HealthCheck, haproxyCheck } from "./healthCheck";
 import type { Layout, Role } from "./role";
 
@@ -33,7 +33,7 @@ const BACKEND_ID = 1000;
 function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: string): string {
     return haproxyFile({
         global: ["maxconn 100", "nbthread 1", `server-state-file ${stateFile}`],
-        defaults: [...haproxyTimeouts, "timeout client 5s", "timeout server 5s"],
+        defaults: [connectTimeout, "timeout check 500ms", "timeout client 5s", "timeout server 5s"],
         "frontend health": [
             "mode http",
             `bind ${endpoint(layout.address, gatewayHealthPort)}`,

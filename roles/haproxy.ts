@@ -17,11 +17,8 @@ export function haproxyFile(sections: Sections): string {
 /** Consecutive passes until a server is up, and consecutive failures until it is down. */
 export const checkCounts = { rise: 2, fall: 2 } as const;
 
-/** Options of a server that is checked. */
-export const checkTiming = `check inter 500ms fastinter 200ms downinter 1s fall ${checkCounts.fall} rise ${checkCounts.rise}`;
-
-/** Time limits of connecting and of checks, for `defaults`. A stopped process is down after two checks: 1.7 s at most. */
-export const haproxyTimeouts: readonly string[] = ["timeout connect 500ms", "timeout check 500ms"];
+/** How long connecting may take, for `defaults`. */
+export const connectTimeout = "timeout connect 500ms";
 
 /** Command line that runs HAProxy in the foreground. */
 export function haproxyArgv(layout: Layout, config: string): string[] {

@@ -1,12 +1,11 @@
 /** HAProxy as a balancer with slots, and the reconciler that fills them: what all stacks with HAProxy share. */
 import {
     checkCounts,
-    checkTiming,
+    connectTimeout,
     endpoint,
     haproxyArgv,
     haproxyBinary,
     haproxyFile,
-    haproxyTimeouts,
     haproxyUser,
 } from "../haproxy";
 import { type HealthCheck, haproxyCheck } from "../healthCheck";
@@ -65,6 +64,12 @@ const FRONTEND = "clients";
 const FEWEST_SLOTS = 16;
 /** Connections of clients at a time. Each takes two of HAProxy's file descriptors. */
 const CLIENTS = 8_000;
+/**
+ * Health checks, milliseconds: how often, how soon after one that failed, and how long each may take. A gateway that hangs is down
+ * after 200 + 350 + 50 + 350 = 950 ms at most: before clients whose deadline is a second give up and connect again, for until then
+ * the connections that hang there steer new ones away from it, as `balance` goes by their number.
+ */
+const CHECK = { every: 200, again: 50, timeout: 350 } as const;
 /** A stopping balancer gives calls under way this long, seconds. */
 const STOP_SECONDS = 5;
 /** Keep-alive: a peer that is gone is noticed after 60 + 6 · 10 seconds, well before idle connections time out. */
@@ -79,7 +84,8 @@ const keepAlive = (side: "cli" | "srv") => [
 export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): string {
     const paths = balancerPaths(layout);
     const server = [
-        checkTiming,
+        `check inter ${CHECK.every}ms fastinter ${CHECK.again}ms downinter 1s`,
+        `fall ${checkCounts.fall} rise ${checkCounts.rise}`,
         // Failing connections of clients count as well, and are quicker than any check.
         "observe layer4 error-limit 3 on-error mark-down",
         // Sessions of a server that is down are cut by the reconciler. `on-marked-down shutdown-sessions` would also end
@@ -99,7 +105,8 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
         ],
         defaults: [
             "mode tcp",
-            ...haproxyTimeouts,
+            connectTimeout,
+            `timeout check ${CHECK.timeout}ms`,
             "timeout queue 1s",
             // Longer than clients keep idle connections.
             "timeout client 1h",
