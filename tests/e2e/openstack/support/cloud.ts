@@ -14,6 +14,7 @@ const serversSchema = z.object({
             id: z.string(),
             name: z.string(),
             status: z.string(),
+            created: z.string(),
             tenant_id: z.string(),
             addresses: z.record(z.string(), z.array(z.object({ addr: z.string() }))),
             metadata: z.record(z.string(), z.string()),

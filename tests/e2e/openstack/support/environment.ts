@@ -204,6 +204,15 @@ export class Environment {
         await this.admin.ask("compute", "PUT", path, { quota_set: { instances, force: true } });
     }
 
+    /** Lets Nova put servers on its hypervisors, or on none. */
+    async setHypervisors(enabled: boolean): Promise<void> {
+        const binary = "nova-compute";
+        const path = `/os-services?binary=${binary}`;
+        const { services } = await this.admin.ask<{ services: { host: string }[] }>("compute", "GET", path);
+        const change = `/os-services/${enabled ? "enable" : "disable"}`;
+        for (const { host } of services) await this.admin.ask("compute", "PUT", change, { host, binary });
+    }
+
     /** Ports of the deployment's machines that belong to no server. */
     async loosePorts(): Promise<string[]> {
         const { ports } = await this.operator.ask<{ ports: { name: string; device_id: string }[] }>(
