@@ -41,6 +41,8 @@ export function discoveryRole(
         readonly certificate: string;
         /** The name under which gateways are registered. */
         readonly gatewayService: string;
+        /** See the role's argument of this name. Default false. */
+        readonly keepsNodeId?: boolean;
     },
     layout: Layout,
 ): Role {

@@ -18,6 +18,12 @@ export interface ConsulServerArgs {
     readonly certificate: string;
     /** The name under which the gateway is registered. */
     readonly gatewayService: string;
+    /**
+     * Whether a machine with an empty disk takes the place of the old one sooner than gossip notices that one's end. It then has to
+     * be the same node, for Consul keeps a name for the node that has it. Otherwise it is a new node: Raft must not count on an empty
+     * disk for what the old one had stored, so a new server votes only once it has caught up. Default false.
+     */
+    readonly keepsNodeId?: boolean;
     /** The bundled program that creates the tokens that the roles start with. */
     readonly aclBundle: { readonly file: string; readonly sha256: string };
 }
@@ -29,7 +35,9 @@ export interface ConsulServerArgs {
 export function consulServer(args: ConsulServerArgs, layout: Layout): Role {
     const { cluster } = args;
     const paths = consulPaths(layout);
-    const common = agentSettings(cluster, layout, "serverAgentToken");
+    const sameNode = agentSettings(cluster, layout, "serverAgentToken");
+    const { node_id: _, ...newNode } = sameNode;
+    const common = args.keepsNodeId ? sameNode : newNode;
     const settings = {
         ...common,
         server: true,

@@ -51,7 +51,10 @@ export function localConsulDiscovery(
         const machine = pulumi
             .all([cluster, credentials.serverCertificate])
             .apply(([known, certificate]) =>
-                renderProcess(discoveryRole({ cluster: known, certificate, gatewayService }, layout), layout),
+                renderProcess(
+                    discoveryRole({ cluster: known, certificate, gatewayService, keepsNodeId: true }, layout),
+                    layout,
+                ),
             );
         // There is a leader only once all of them are up, so just the last one waits for it, and for the tokens.
         const last = index === args.servers - 1;

@@ -36,6 +36,7 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
             cluster,
             certificate: "server certificate\n",
             gatewayService: "gateway-sample",
+            keepsNodeId: true,
             aclBundle: bundled("consul-acl"),
         };
         return renderProcess(consulServer(args, layout), layout);
@@ -320,6 +321,25 @@ describe("references to secrets", () => {
             () => resolveSecrets(`${secretRef("known")} ${secretRef("absent")}`, { known: "hidden" }),
             (error: Error) => !error.message.includes("hidden"),
         );
+    });
+});
+
+describe("a Consul server", () => {
+    const nodeIdOf = (keepsNodeId: boolean) => {
+        const more = {
+            certificate: "",
+            gatewayService: "gateway-sample",
+            aclBundle: bundled("consul-acl"),
+            keepsNodeId,
+        };
+        const { files } = consulServer({ cluster, ...more }, processLayout("consul-0", "127.90.0.11"));
+        const settings = files.find(({ path }) => path.endsWith("agent.json"))?.content ?? "{}";
+        return JSON.parse(settings).node_id as string | undefined;
+    };
+
+    it("is a new node on a new disk, unless it has to take a place that is not known to be free", () => {
+        assert.equal(nodeIdOf(false), undefined);
+        assert.match(nodeIdOf(true) ?? "", /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
     });
 });
 
