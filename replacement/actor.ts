@@ -167,7 +167,10 @@ function messageOf(error: unknown): string {
 /** The lines of an engine's output that tell the error, or its end; at most 500 characters. */
 function gist(message: string): string {
     const lines = message.split("\n").map((line) => line.trim());
-    const starting = lines.filter((line) => line.startsWith("error:"));
+    // Providers list what went wrong below a line that only counts it; the engine adds that it failed.
+    const starting = lines.filter(
+        (line) => /^(error:|\* )/.test(line) && !/^error: (update failed|\d+ errors? occurred:)$/.test(line),
+    );
     const naming = lines.filter((line) => /error/i.test(line) && !/^(code|stdout|stderr|err\?):/.test(line));
     const errors = starting.length > 0 ? starting : naming;
     const telling = errors.length > 0 ? errors : lines.filter((line) => line !== "").slice(-3);

@@ -190,7 +190,11 @@ describe("replacement actor", () => {
 
     it("keeps of an error what tells, and not more than 500 characters", () => {
         const output = `code: 255\nstdout: Updating (local):\n  ~ something\nerror: update failed\n  error: boot: no quorum\n`;
-        assert.equal(classify(new Error(output)).reason, "error: update failed | error: boot: no quorum");
+        assert.equal(classify(new Error(output)).reason, "error: boot: no quorum");
+        const listed =
+            "error: 1 error occurred:\n    * Quota exceeded for instances: Requested 1\n\nerror: update failed\n";
+        assert.equal(classify(new Error(listed)).reason, "* Quota exceeded for instances: Requested 1");
+        assert.equal(classify(new Error("error: update failed")).reason, "error: update failed");
         assert.equal(classify(new Error("x".repeat(900))).reason.length, 500);
         assert.equal(classify("text").reason, "text");
     });
