@@ -1,9 +1,9 @@
 /** `pulumi` by hand, with the environment of `npm run env`: the same program on the same state as `npm start`. */
 import * as assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { isChange, open, preview } from "../../scripts/deploy";
 import { engineEnvironment, openStack } from "../../scripts/engine";
@@ -18,6 +18,9 @@ describe("the command line of Pulumi", function () {
     this.timeout(180_000);
     let home: string;
     let machines: string;
+    /** The CLI writes the salt of its encryption into it, and everything else as it likes. */
+    const stackFile = resolve(__dirname, "../../Pulumi.local.yaml");
+    const committed = readFileSync(stackFile);
     const earlier = { ...process.env };
     const overrides = {
         "gateway:local": { network: "127.94.9.0/24" },
@@ -52,6 +55,7 @@ describe("the command line of Pulumi", function () {
 
     after(async () => {
         if (!home) return;
+        writeFileSync(stackFile, committed);
         for (const name of machineNames(machines)) await stopMachine({ machines }, name);
         rmSync(home, { recursive: true, force: true });
         for (const key of Object.keys(process.env)) if (!(key in earlier)) delete process.env[key];
