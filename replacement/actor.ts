@@ -168,11 +168,11 @@ function messageOf(error: unknown): string {
 function gist(message: string): string {
     const lines = message.split("\n").map((line) => line.trim());
     // Providers list what went wrong below a line that only counts it; the engine adds that it failed.
-    const starting = lines.filter(
+    const listed = lines.filter(
         (line) => /^(error:|\* )/.test(line) && !/^error: (update failed|\d+ errors? occurred:)$/.test(line),
     );
     const naming = lines.filter((line) => /error/i.test(line) && !/^(code|stdout|stderr|err\?):/.test(line));
-    const errors = starting.length > 0 ? starting : naming;
+    const errors = listed.length > 0 ? listed : naming;
     const telling = errors.length > 0 ? errors : lines.filter((line) => line !== "").slice(-3);
     const text = [...new Set(telling)].join(" | ");
     return text.length > 500 ? `${text.slice(0, 499)}…` : text;

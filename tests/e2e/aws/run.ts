@@ -1,26 +1,5 @@
-/** `npm run e2e:aws`: gets what the tests of target aws need, and runs them in a lab of their own (`tests/hosts/lab.ts`). */
-import { spawnSync } from "node:child_process";
-import { runInLab } from "../../hosts/lab";
+/** `npm run e2e:aws`: runs the tests of target aws. */
+import { runSuite } from "../support/run";
 import { requirements } from "./support/requirements";
 
-const MOCHA = ["npx", "--no-install", "mocha", "--timeout", "600000", "tests/e2e/aws/*.test.ts"];
-
-async function main(options: readonly string[]): Promise<number> {
-    const say = (line: string) => console.error(line);
-    await requirements.prepare(say);
-    const mocha = [...MOCHA, ...options];
-    // Where they cannot run, they say so themselves, and count as skipped.
-    if ((await requirements.missing()).length > 0)
-        return spawnSync(mocha[0] as string, mocha.slice(1), { stdio: "inherit" }).status ?? 1;
-    return runInLab(mocha, say);
-}
-
-main(process.argv.slice(2)).then(
-    (code) => {
-        process.exitCode = code;
-    },
-    (error: Error) => {
-        console.error(error.message);
-        process.exitCode = 1;
-    },
-);
+void runSuite("aws", requirements);

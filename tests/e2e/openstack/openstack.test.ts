@@ -282,10 +282,8 @@ describe("target openstack, end to end", function () {
             await make(true);
             const time = now();
             await environment.admin.ask("compute", "DELETE", `/servers/${victim.id}`);
-            const refused = () =>
-                loop
-                    .since(time, "action")
-                    .then((all) => all.filter(({ report }) => report.outcome.kind !== "done").length > 0);
+            const refused = async () =>
+                (await loop.since(time, "action")).some(({ report }) => report.outcome.kind !== "done");
             await waitFor("the loop to be told of it", refused, 240_000, 1_000);
             const told = now();
             await waitFor("a hold to pass", () => now() - told > POLICY.holdSeconds, 120_000, 1_000);
