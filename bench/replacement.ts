@@ -83,7 +83,7 @@ class Apis {
         });
         const consul = new ConsulHttp({ addresses: [this.url], timeoutSeconds: 5 });
         return observeWith({
-            deployment: { slots: async () => this.slots() },
+            deployment: { pool: async () => ({ slots: this.slots() }) },
             controlPlane: novaControlPlane(session, { deployment: "bench", pageSize: 1000 }),
             consul,
             service: "gateway",
@@ -190,7 +190,11 @@ async function reaction(trials: number): Promise<void> {
         const parts: LoopParts = {
             observe: apis.observe(),
             store: memoryStore(),
-            engine: { poolSlots: async () => [], previewReplace: async () => [], replace: async () => undefined },
+            engine: {
+                pool: async () => ({ slots: [] }),
+                previewReplace: async () => [],
+                replace: async () => undefined,
+            },
             journal: memoryJournal(),
             policy: { ...defaultPolicy, paused: true },
             clock: systemClock,
@@ -268,7 +272,7 @@ async function idle(consulUrl: string, cloudUrl: string): Promise<void> {
     await runLoop({
         observe: apis.observe(),
         store: memoryStore(),
-        engine: { poolSlots: async () => [], previewReplace: async () => [], replace: async () => undefined },
+        engine: { pool: async () => ({ slots: [] }), previewReplace: async () => [], replace: async () => undefined },
         journal: memoryJournal(),
         policy: defaultPolicy,
         clock: systemClock,

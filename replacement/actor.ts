@@ -29,10 +29,12 @@ export interface Report {
 
 /** What a replacement needs besides the engine. */
 export interface Means {
-    /** Looks again, after the preview: whether the action is still what is to be done. */
+    /** Looks again, after the preview: whether the action is still what is to be done, and the preview still holds. */
     readonly confirm: () => Promise<boolean>;
     /** Takes the budget by compare-and-set; false when somebody else has written meanwhile. */
     readonly take: () => Promise<boolean>;
+    /** What the engine said that it would do, where it was asked before. Default: it is asked now. */
+    readonly previewed?: readonly Operation[];
     /** Seconds since 1970. */
     readonly now: () => number;
     /** No new replacement is begun once this is aborted. */
@@ -79,9 +81,9 @@ export async function replaceServer(action: Action, engine: Engine, means: Means
 
 /** Everything up to the point of no return; undefined when it is to be passed. */
 async function preview(action: Action, engine: Engine, means: Means): Promise<Outcome | undefined> {
-    let operations: Operation[];
+    let operations: readonly Operation[];
     try {
-        operations = await engine.previewReplace(action.urn, means.stop, means.stamp);
+        operations = means.previewed ?? (await engine.previewReplace(action.urn, means.stop, means.stamp));
     } catch (error) {
         if (means.stop.aborted) return { kind: "stopped", reason: "told to stop during the preview" };
         const { kind, reason } = classify(error);

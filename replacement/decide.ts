@@ -2,7 +2,16 @@
 import { inBootGrace, type Memory, remember, type SlotMemory } from "./memory";
 import { isHealthy, type Observation, type SlotObservation } from "./observation";
 import type { ReplacementPolicy } from "./policy";
-import { type Evidence, evidenceAgainst, notDryRun, type PoolFacts, poolRules, slotRules, type Verdict } from "./rules";
+import {
+    type Evidence,
+    evidenceAgainst,
+    evidenceGate,
+    notDryRun,
+    type PoolFacts,
+    poolRules,
+    slotRules,
+    type Verdict,
+} from "./rules";
 
 /** Replace the server of one slot by a new one. */
 export interface Action {
@@ -35,6 +44,8 @@ export interface Decision {
     readonly actions: readonly Action[];
     /** What would be done were it not a dry run. */
     readonly wouldAct?: Action;
+    /** What is to be done when the evidence is complete, which it will be soon. Only when there is nothing to do now. */
+    readonly next?: Action;
     /** For people: why this is done, and why what one may expect is not. */
     readonly reasons: readonly string[];
     /** The rules about the pool as a whole. */
@@ -54,14 +65,15 @@ export function decide(observation: Observation, before: Memory, policy: Replace
         return remembered ? [judge(facts, slot, remembered)] : [];
     });
     const poolPasses = pool.every((verdict) => verdict.passed);
-    const chosen = poolPasses ? choose(slots) : undefined;
-    const action = chosen && toAction(chosen, observation);
+    const action = poolPasses ? choose(slots.filter(isReady), observation) : undefined;
     const dryRun = notDryRun(facts);
+    const next = poolPasses && dryRun.passed && !action ? choose(slots.filter(isReadySoon), observation) : undefined;
     const blocked = pool.filter((verdict) => !verdict.passed);
     return {
         time: observation.time,
         actions: action && dryRun.passed ? [action] : [],
         ...(action && !dryRun.passed ? { wouldAct: action } : {}),
+        ...(next ? { next } : {}),
         reasons: explain(slots, blocked, action, dryRun),
         pool: [...pool, dryRun],
         slots,
@@ -95,17 +107,23 @@ function conditionOf(
     return evidence ? "lost" : "suspect";
 }
 
-/** Of the slots that all rules let through: those with hard evidence first, requests last, then by name. */
-function choose(slots: readonly SlotDecision[]): SlotDecision | undefined {
-    const candidates = slots.filter((slot) => slot.evidence && slot.verdicts.every((verdict) => verdict.passed));
-    const ranks = { hard: 0, soft: 1, request: 2 } as const;
-    const rank = (slot: SlotDecision) => ranks[slot.evidence?.kind ?? "request"];
-    return [...candidates].sort((a, b) => rank(a) - rank(b) || (a.slot < b.slot ? -1 : 1))[0];
+/** All rules let it through. */
+function isReady({ evidence, verdicts }: SlotDecision): boolean {
+    return evidence !== undefined && verdicts.every(({ passed }) => passed);
 }
 
-function toAction(chosen: SlotDecision, observation: Observation): Action | undefined {
-    const slot = observation.slots.find((candidate) => candidate.slot === chosen.slot);
-    if (!slot || !chosen.evidence) return undefined;
+/** Only evidence is missing, and not for long. */
+function isReadySoon({ evidence, verdicts }: SlotDecision): boolean {
+    return evidence?.soon === true && verdicts.every(({ passed, gate }) => passed || gate === evidenceGate);
+}
+
+/** The first of the candidates: those with hard evidence first, requests last, then by name. */
+function choose(candidates: readonly SlotDecision[], observation: Observation): Action | undefined {
+    const ranks = { hard: 0, soft: 1, request: 2 } as const;
+    const rank = (slot: SlotDecision) => ranks[slot.evidence?.kind ?? "request"];
+    const [chosen] = [...candidates].sort((a, b) => rank(a) - rank(b) || (a.slot < b.slot ? -1 : 1));
+    const slot = observation.slots.find((candidate) => candidate.slot === chosen?.slot);
+    if (!slot || !chosen?.evidence) return undefined;
     const { kind: evidence, reason } = chosen.evidence;
     return { kind: "replace", slot: slot.slot, urn: slot.urn, serverId: slot.serverId, evidence, reason };
 }

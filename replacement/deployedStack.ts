@@ -7,6 +7,7 @@ import { join } from "node:path";
 import * as automation from "@pulumi/pulumi/automation";
 import { type Given, givenOutput, givenSchema, takeGiven } from "../components/given";
 import { readJson, writeAtomically } from "../supervisor/files";
+import { versionOf } from "./engine";
 
 /** A stack with the program as deployed. */
 export interface DeployedStack {
@@ -38,6 +39,7 @@ export async function openDeployedStack(
     writeAtomically(project, "name: gateway\nruntime: nodejs\n", 0o600);
     const settings = join(directory, `Pulumi.${stackName}.yaml`);
     let given: Given | undefined;
+    let givenBy: string | undefined;
     const run = async () => {
         if (!given) throw new Error("the program was started before it was known what it is given");
         takeGiven(given);
@@ -50,8 +52,8 @@ export async function openDeployedStack(
     return {
         stack,
         async prepare() {
-            const { deployment } = await stack.exportStack();
-            const { type, state } = (deployment as ExportedState).secrets_providers ?? {};
+            const exported = await stack.exportStack();
+            const { type, state } = (exported.deployment as ExportedState).secrets_providers ?? {};
             if (type !== "passphrase" || !state?.salt) {
                 throw new Error("the stack's secrets are not protected by a passphrase, which the loop needs");
             }
@@ -60,6 +62,8 @@ export async function openDeployedStack(
             if (!existsSync(settings) || JSON.stringify(readJson(settings)) !== text.trim()) {
                 writeAtomically(settings, text, 0o600);
             }
+            const version = versionOf(exported);
+            if (version === givenBy) return;
             const outputs = await stack.outputs();
             const found = givenSchema.safeParse(outputs[givenOutput]?.value);
             if (!found.success) {
@@ -68,6 +72,7 @@ export async function openDeployedStack(
                 );
             }
             given = found.data;
+            givenBy = version;
         },
     };
 }

@@ -1,4 +1,5 @@
 /** What the loop needs of the deployment engine, and how it gets it from Pulumi's Automation API. */
+import { createHash } from "node:crypto";
 import type { EngineEvent, Deployment as ExportedDeployment, OpType, Stack } from "@pulumi/pulumi/automation";
 import { type Stamp, slotKey, withStamp } from "./stamp";
 
@@ -13,6 +14,13 @@ export interface Slot {
     readonly address?: string;
 }
 
+/** The servers that the deployment wants, as its state says. */
+export interface Pool {
+    readonly slots: readonly Slot[];
+    /** Tells this version of the state from all others. Default: unknown. */
+    readonly stateVersion?: string;
+}
+
 /** Something that a run of the engine would do to one resource. */
 export interface Operation {
     readonly op: OpType;
@@ -21,8 +29,7 @@ export interface Operation {
 
 /** The deployment engine. A signal that is aborted interrupts the run. */
 export interface Engine {
-    /** The servers that the deployment wants, according to its state. */
-    poolSlots(): Promise<Slot[]>;
+    pool(): Promise<Pool>;
     /** What {@link replace} would do. */
     previewReplace(urn: string, signal: AbortSignal, stamp?: Stamp): Promise<Operation[]>;
     /**
@@ -121,12 +128,12 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
         pending_operations: (state.pending_operations ?? []).filter(({ resource }) => resource.urn !== urn),
     });
 
-    let reading: Promise<State> | undefined;
+    let reading: Promise<{ readonly state: State; readonly version: string }> | undefined;
     /** The state. Questions at the same time share one process of the CLI. */
-    const state = () => {
+    const read = () => {
         reading ??= stack
             .exportStack()
-            .then(({ deployment }) => (deployment ?? {}) as State)
+            .then((exported) => ({ state: (exported.deployment ?? {}) as State, version: versionOf(exported) }))
             .finally(() => {
                 reading = undefined;
             });
@@ -134,7 +141,10 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
     };
 
     return {
-        poolSlots: async () => slotsIn((await state()).resources ?? [], slotOf),
+        async pool() {
+            const { state, version } = await read();
+            return { slots: slotsIn(state.resources ?? [], slotOf), stateVersion: version };
+        },
         async previewReplace(urn, signal, stamp) {
             const operations: Operation[] = [];
             const onEvent = ({ resourcePreEvent }: EngineEvent) => {
@@ -151,7 +161,7 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
             await bounded(signal, () => withStamp(stamp, up));
         },
         async pendingCreates() {
-            const { resources, pending_operations = [] } = await state();
+            const { resources, pending_operations = [] } = (await read()).state;
             return pending_operations
                 .filter(({ type }) => type === "creating")
                 .map(({ resource }) => {
@@ -164,7 +174,7 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
                 });
         },
         async resourceIds() {
-            const { resources = [] } = await state();
+            const { resources = [] } = (await read()).state;
             return new Set(resources.flatMap(({ id }) => (id === undefined ? [] : [id])));
         },
         async adopt(urn, serverId, signal) {
@@ -189,6 +199,11 @@ export function automationEngine(stack: Stack, slotOf: SlotOf, given: Automation
         },
         clearPending: (urn) => edit((state) => withoutPending(state, urn)),
     };
+}
+
+/** Tells a version of a stack's state from all others: every run of the engine that changes it writes its time into it. */
+export function versionOf(exported: ExportedDeployment): string {
+    return createHash("sha256").update(JSON.stringify(exported.deployment)).digest("hex").slice(0, 16);
 }
 
 function inputsOf(resource: StateResource): Readonly<Record<string, unknown>> {

@@ -31,7 +31,7 @@ export function janitor({ scope, daemon, engine, locks, inventory }: JanitorPart
             }
             const [pending = [], wanted, servers, loose, known] = await Promise.all([
                 engine.pendingCreates?.(),
-                engine.poolSlots(),
+                engine.pool(),
                 inventory?.servers(signal),
                 inventory?.looseParts(signal),
                 inventory && engine.resourceIds?.(),
@@ -40,7 +40,7 @@ export function janitor({ scope, daemon, engine, locks, inventory }: JanitorPart
                 engines,
                 locks: held,
                 pending,
-                wanted,
+                wanted: wanted.slots,
                 ...(servers ? { servers } : {}),
                 // A port of a server that is being replaced is the deployment's own.
                 parts: (loose ?? []).filter(({ id }) => known !== undefined && !known.has(id)),

@@ -3,7 +3,7 @@ import { type Outcome, type Report, replaceServer } from "./actor";
 import type { Clock } from "./clock";
 import { type Action, type Decision, decide, signature, whyNot } from "./decide";
 import type { Desk } from "./desk";
-import type { Engine } from "./engine";
+import type { Engine, Operation } from "./engine";
 import type { Journal, JournalEntry } from "./journal";
 import type { Lease } from "./lease";
 import { begin, interrupted, lasting, type Memory, type Settlement, settle } from "./memory";
@@ -91,6 +91,8 @@ class Loop {
     /** What the last search for leftovers came to, when it was, and whether it may be relied upon. */
     private leftovers: { readonly unsettled?: string; readonly time: number; readonly valid: boolean } | undefined;
     private lastSeen: Observation | undefined;
+    /** The preview that was made last before there was enough evidence to act. */
+    private ahead: Ahead | undefined;
 
     constructor(private readonly parts: LoopParts) {}
 
@@ -101,8 +103,11 @@ class Loop {
         if (!this.memory) this.loaded(memory);
         await this.tidy();
         if (!this.memory || this.parts.signal.aborted) return;
-        const decision = await this.attempt("observe", () => this.look());
-        if (!decision) return;
+        let decision = await this.attempt("observe", () => this.look());
+        if (decision?.next && (await this.previewAhead(decision.next))) {
+            decision = await this.attempt("observe", () => this.lookAfterPreview());
+        }
+        if (!decision || this.parts.signal.aborted) return;
         const [action] = decision.actions;
         const report = action && (await this.act(action));
         if (!action) await this.saveWhenDue(policy.maxGapSeconds / 2);
@@ -171,6 +176,28 @@ class Loop {
         }
         await this.attempt("snapshot", async () => onDecision?.(decision, observation));
         return decision;
+    }
+
+    /** The same; a preview may take longer than observations may be apart, and that is no reason to begin anew. */
+    private lookAfterPreview(): Promise<Decision> {
+        return this.look({ ...this.parts.policy, maxGapSeconds: Number.POSITIVE_INFINITY });
+    }
+
+    /**
+     * Uses the time until there is enough evidence for the preview, which changes nothing. It is made once for each
+     * server and version of the state. @returns whether it was made now, so that it is time to look again.
+     */
+    private async previewAhead(next: Action): Promise<boolean> {
+        const { engine, clock, signal, policy, lease } = this.parts;
+        const stateVersion = this.lastSeen?.deployment.stateVersion;
+        const { serverId } = next;
+        if (stateVersion === undefined) return false;
+        if (this.ahead?.serverId === serverId && this.ahead.stateVersion === stateVersion) return false;
+        const stamp = lease && { slot: next.slot, epoch: lease.epoch };
+        // What goes wrong now is told when the replacement asks again.
+        const operations = await engine.previewReplace(next.urn, signal, stamp).catch(() => undefined);
+        this.ahead = { serverId, stateVersion, operations, until: clock.now() + policy.maxGapSeconds };
+        return true;
     }
 
     /** Looks for leftovers when it is time to, and settles them. */
@@ -261,8 +288,12 @@ class Loop {
             });
             return controller.signal;
         };
+        const { ahead } = this;
+        const usable = ahead?.operations && ahead.serverId === action.serverId && clock.now() < ahead.until;
+        this.ahead = undefined;
         const report = await replaceServer(action, engine, {
-            confirm: () => this.confirm(action),
+            ...(usable ? { previewed: ahead.operations } : {}),
+            confirm: () => this.confirm(action, usable ? ahead.stateVersion : undefined),
             take: () => this.take(action),
             now: () => clock.now(),
             stop: signal,
@@ -286,11 +317,11 @@ class Loop {
         return report;
     }
 
-    private async confirm(action: Action): Promise<boolean> {
+    /** @param stateVersion the one that was previewed, when that was earlier. */
+    private async confirm(action: Action, stateVersion: string | undefined): Promise<boolean> {
         this.fresh = true;
-        // The preview may have taken longer than observations may be apart, and that is no reason to begin anew.
-        const patient = { ...this.parts.policy, maxGapSeconds: Number.POSITIVE_INFINITY };
-        const [again] = (await this.look(patient)).actions;
+        const [again] = (await this.lookAfterPreview()).actions;
+        if (stateVersion !== undefined && this.lastSeen?.deployment.stateVersion !== stateVersion) return false;
         return again?.slot === action.slot && again.serverId === action.serverId;
     }
 
@@ -329,6 +360,17 @@ class Loop {
             }
         });
     }
+}
+
+/** A preview that was made before there was enough evidence to act. */
+interface Ahead {
+    readonly serverId: string;
+    /** The version of the deployment's state that it is of. */
+    readonly stateVersion: string;
+    /** Undefined when it failed. */
+    readonly operations: readonly Operation[] | undefined;
+    /** Seconds since 1970: what the program reads from the cloud may have changed after that. */
+    readonly until: number;
 }
 
 function sightOf(unsettled: string | undefined): Sight {

@@ -49,6 +49,12 @@ export interface Sight {
     readonly none?: true;
 }
 
+/** Whether the deployment's state could be read. */
+export interface DeploymentSight extends Sight {
+    /** The state's version: it is another one after every change. Absent when it is not known. */
+    readonly stateVersion?: string;
+}
+
 /** The pause switch: who pressed it, why and when (seconds since 1970). */
 export interface Pause {
     readonly who: string;
@@ -73,7 +79,7 @@ export interface Observation {
     /** Seconds since 1970. The only clock that `decide` knows. */
     readonly time: number;
     /** The deployment's state: which servers are wanted. */
-    readonly deployment: Sight;
+    readonly deployment: DeploymentSight;
     /** Consul: seen means that it has a leader and answers. */
     readonly consul: Sight;
     readonly controlPlane: Sight;

@@ -38,7 +38,7 @@ export function observeWith(observers: Observers): Observe {
             tryTo(async () => observers.desk?.request()),
             ...observers.balancers.map((balancer) => tryTo(() => balancerStates(balancer, observers.timeoutSeconds))),
         ]);
-        const { slots = [], views } = wanted.value ?? {};
+        const { slots = [], stateVersion, views } = wanted.value ?? {};
         const states = new Map(observers.balancers.map(({ name }, index) => [name, balancers[index]?.value] as const));
         const time = observers.clock.now();
         const request = asked.value && time - asked.value.when < requestLifetime ? asked.value : undefined;
@@ -46,7 +46,7 @@ export function observeWith(observers: Observers): Observe {
         return {
             version: 1,
             time,
-            deployment: sight(wanted.error),
+            deployment: { ...sight(wanted.error), ...(stateVersion === undefined ? {} : { stateVersion }) },
             consul: observers.consul ? sight(consul.error) : { seen: true, none: true },
             controlPlane: sight(views?.error ?? unknownServers(views?.value) ?? (views ? undefined : "not asked")),
             ...(switched === undefined ? {} : { pause: switched }),
@@ -88,9 +88,9 @@ const maxAge = { quiet: 60, gone: 3 };
 /** The wanted servers and what the control plane says of them. */
 async function wantedServers({ deployment, controlPlane, timeoutSeconds }: Observers, fresh: boolean) {
     const look = async (maxAgeSeconds: number) => {
-        const slots = await deployment.slots(maxAgeSeconds);
-        const ask = () => controlPlane.servers(slots, AbortSignal.timeout(timeoutSeconds * 1000));
-        return { slots, views: await tryTo(ask) };
+        const pool = await deployment.pool(maxAgeSeconds);
+        const ask = () => controlPlane.servers(pool.slots, AbortSignal.timeout(timeoutSeconds * 1000));
+        return { ...pool, views: await tryTo(ask) };
     };
     const first = await look(fresh ? 0 : maxAge.quiet);
     const gone = [...(first.views.value ?? [])].some(([, { state }]) => state === "gone");

@@ -43,6 +43,8 @@ export interface Evidence {
     readonly kind: "hard" | "soft" | "request";
     /** Whether there is enough of it to act. */
     readonly complete: boolean;
+    /** Whether there will be within half of the policy's `maxGapSeconds`, should nothing speak for the server. */
+    readonly soon: boolean;
     readonly since?: number;
     readonly reason: string;
 }
@@ -63,7 +65,7 @@ export function evidenceAgainst(
 ): Evidence | undefined {
     const found = evidenceSeen(slot, remembered, time, policy);
     if (request?.slot !== slot.slot || found?.complete) return found;
-    return { kind: "request", complete: true, reason: `asked for by ${request.who}: ${request.why}` };
+    return { kind: "request", complete: true, soon: true, reason: `asked for by ${request.who}: ${request.why}` };
 }
 
 function evidenceSeen(
@@ -77,6 +79,7 @@ function evidenceSeen(
         return {
             kind: "hard",
             complete: isHardGone(remembered, policy),
+            soon: true,
             reason: `the control plane says "${slot.controlPlane.state}"${detail}, seen ${Math.min(
                 remembered.hard.count,
                 policy.hardSightings,
@@ -88,6 +91,7 @@ function evidenceSeen(
     return {
         kind: "soft",
         complete: isSoftGone(remembered, time, policy),
+        soon: isSoftGone(remembered, time + policy.maxGapSeconds / 2, policy),
         since: remembered.lostSince,
         reason: `${slot.controlPlane.state} for the control plane, but lost for ${slot.consul === "none" ? "" : `Consul (${slot.consul}) and `}the balancers for ${lost} of ${policy.softSeconds} s`,
     };
@@ -222,9 +226,12 @@ function budget(
     );
 }
 
+/** Gate of {@link enoughEvidence}. */
+export const evidenceGate = "evidence";
+
 /** There is enough evidence. */
 export function enoughEvidence({ evidence }: SlotFacts): Verdict {
-    return { gate: "evidence", passed: evidence.complete, reason: evidence.reason, inputs: { ...evidence } };
+    return { gate: evidenceGate, passed: evidence.complete, reason: evidence.reason, inputs: { ...evidence } };
 }
 
 /** A server that Consul and a balancer see at work is not dead, whatever the control plane says. */

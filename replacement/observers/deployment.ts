@@ -1,25 +1,25 @@
 /** Which servers the deployment wants, according to its state. */
 import type { Clock } from "../clock";
-import type { Engine, Slot } from "../engine";
+import type { Engine, Pool } from "../engine";
 
 /** The wanted servers. They are kept for a while, because asking the engine takes a process of its own. */
 export interface Deployment {
     /** @param maxAgeSeconds how old the answer may be; 0 asks anew. @throws Error when the engine fails. */
-    slots(maxAgeSeconds: number): Promise<readonly Slot[]>;
+    pool(maxAgeSeconds: number): Promise<Pool>;
 }
 
 /** The deadline of the engine's answer, in seconds: it starts a process and reads the whole state. */
 const TIMEOUT = 30;
 
 /** A deployment by way of its engine. */
-export function engineDeployment(engine: Pick<Engine, "poolSlots">, clock: Pick<Clock, "now">): Deployment {
-    let kept: { readonly slots: readonly Slot[]; readonly at: number } | undefined;
+export function engineDeployment(engine: Pick<Engine, "pool">, clock: Pick<Clock, "now">): Deployment {
+    let kept: { readonly pool: Pool; readonly at: number } | undefined;
     return {
-        async slots(maxAgeSeconds) {
+        async pool(maxAgeSeconds) {
             if (!kept || clock.now() - kept.at >= maxAgeSeconds) {
-                kept = { slots: await withDeadline(engine.poolSlots(), TIMEOUT), at: clock.now() };
+                kept = { pool: await withDeadline(engine.pool(), TIMEOUT), at: clock.now() };
             }
-            return kept.slots;
+            return kept.pool;
         },
     };
 }

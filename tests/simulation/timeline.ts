@@ -49,6 +49,7 @@ export class Timeline {
     /** What a process missed while it was stopped happens now: in its order, or the other way round. */
     resume(process: Process, backwards = false): void {
         process.stopped = false;
+        process.resumedAt = this.now;
         const missed = process.missed.splice(0);
         if (backwards) missed.reverse();
         for (const timer of missed) this.timers.push({ ...timer, at: this.now, order: this.count++ });
@@ -69,6 +70,8 @@ export class Timeline {
 export class Process {
     alive = true;
     stopped = false;
+    /** When it last went on after it was stopped; simulated time, seconds. */
+    resumedAt = Number.NEGATIVE_INFINITY;
     readonly missed: Timer[] = [];
 
     constructor(

@@ -143,6 +143,8 @@ interface StateLock {
 }
 
 const PREVIEW_SECONDS = 2;
+/** How long an interrupted run has until it is killed, seconds: `killAfterSeconds` of the engine. */
+const KILL_AFTER = 5;
 const HOUR = 3600;
 const DAY = 86_400;
 
@@ -178,7 +180,8 @@ export class World {
     private readonly lastServed: number[] = [];
     private readonly servedFor: number[] = [];
     private lastSeen: Observation | undefined;
-    private previewedDrift = false;
+    /** What each daemon's last preview was of, and whether it showed that more than the slot would change. */
+    private readonly previewed = new Map<Process, { readonly slot: number; readonly state: string; drift: boolean }>();
     private count = 0;
 
     constructor(
@@ -296,7 +299,7 @@ export class World {
         this.lastSeen = {
             version: 1,
             time: this.now,
-            deployment: this.is("stateUnreadable") ? unseen("state") : { seen: true },
+            deployment: this.is("stateUnreadable") ? unseen("state") : { seen: true, stateVersion: this.stateVersion },
             consul: noConsul ? unseen("no leader") : { seen: true },
             controlPlane: unknown || this.is("stateUnreadable") ? unseen("503") : { seen: true },
             ...(switched ? { pause: switched } : {}),
@@ -337,7 +340,7 @@ export class World {
     /** The deployment engine as a daemon has it. */
     engine(daemon: Process, machine: number, session: () => string | undefined): Engine {
         return {
-            poolSlots: async () => this.slots(),
+            pool: async () => ({ slots: this.slots(), stateVersion: this.stateVersion }),
             previewReplace: async (urn) => {
                 await daemon.wait(PREVIEW_SECONDS);
                 const operations: Operation[] = [
@@ -346,8 +349,9 @@ export class World {
                     { op: "replace", urn },
                     { op: "create-replacement", urn },
                 ];
-                this.previewedDrift = this.is("drift");
-                return this.previewedDrift ? [...operations, { op: "update", urn: "another" }] : operations;
+                const drift = this.is("drift");
+                this.previewed.set(daemon, { slot: slotOf(urn), state: this.stateVersion, drift });
+                return drift ? [...operations, { op: "update", urn: "another" }] : operations;
             },
             replace: async (urn, signal, stamp) => {
                 signal.throwIfAborted();
@@ -357,7 +361,7 @@ export class World {
                 const run = await this.begin(slotOf(urn), daemon, machine, stamp, session());
                 const onAbort = () => {
                     run.interrupted = true;
-                    this.timeline.after(5, () => this.end(run, "killed"), daemon);
+                    this.timeline.after(KILL_AFTER, () => this.end(run, "killed"), daemon);
                 };
                 signal.addEventListener("abort", onAbort, { once: true });
                 while (run.result === "running") await daemon.wait(1);
@@ -368,13 +372,17 @@ export class World {
         };
     }
 
+    private get stateVersion(): string {
+        return JSON.stringify(this.state);
+    }
+
     private slots(): Slot[] {
         return this.names.map((name, slot) => ({ name, urn: urnOf(slot), serverId: this.state[slot] ?? "" }));
     }
 
     private async begin(slot: number, daemon: Process, machine: number, stamp: Stamp | undefined, session?: string) {
         const epoch = stamp?.epoch ?? 0;
-        await this.judge(slot, epoch, session);
+        await this.judge(slot, daemon, epoch, session);
         const { now: startedAt } = this;
         const run: Run = {
             ...{ slot, machine, daemon, epoch, startedAt, state: [...this.state] },
@@ -524,11 +532,15 @@ export class World {
         if (server) server.alive = false;
     }
 
-    /** A daemon became the leader: no other one may take itself for it, nor have an engine at work. */
+    /**
+     * A daemon became the leader: no other one may take itself for it, nor have an engine at work. One that was stopped, and
+     * went on at this very moment, interrupts its engine now; {@link mutates} minds what that still does.
+     */
     elected(leader: number, others: boolean): void {
         if (others) this.broken.push(`two led at once (at ${this.now - START} s)`);
         for (const { result, machine, daemon, slot } of this.runs) {
-            const works = result === "running" && daemon.alive && !daemon.stopped && !this.stopped.has(machine);
+            const stopped = daemon.stopped || this.stopped.has(machine) || this.now - daemon.resumedAt <= KILL_AFTER;
+            const works = result === "running" && daemon.alive && !stopped;
             if (works && machine !== leader) this.fail("the engine of an earlier leader is still at work", slot);
         }
     }
@@ -538,7 +550,7 @@ export class World {
     }
 
     /** Says which rules are broken by replacing this slot's server now. */
-    private async judge(slot: number, epoch: number, session: string | undefined): Promise<void> {
+    private async judge(slot: number, daemon: Process, epoch: number, session: string | undefined): Promise<void> {
         const { policy } = this;
         const fail = (rule: string) => this.fail(rule, slot);
         const seen = this.lastSeen;
@@ -557,7 +569,10 @@ export class World {
         const asked = seen.request?.slot === target.slot;
         const atWork = target.consul === "passing" && Object.values(target.balancers).includes("up");
         if (!asked && (isHealthy(target) || atWork)) fail("replaced a server at work");
-        if (this.previewedDrift) fail("changed more than one slot");
+        const previewed = this.previewed.get(daemon);
+        if (previewed?.drift) fail("changed more than one slot");
+        if (previewed?.slot !== slot || previewed.state !== this.stateVersion)
+            fail("acted without a preview of this state");
         const { inFlight } = (await this.store.load()).memory;
         if (inFlight?.slot !== target.slot || this.now - inFlight.startedAt > 1) fail("did not take the budget first");
         if (inFlight?.epoch !== epoch) fail("the intent bears another epoch");

@@ -17,6 +17,7 @@ const replacement: Operation[] = [
 
 interface World {
     readonly preview?: Operation[] | Error;
+    readonly previewed?: readonly Operation[];
     readonly replace?: Error;
     readonly confirm?: boolean | Error;
     readonly take?: boolean | Error;
@@ -37,7 +38,7 @@ async function act(world: World) {
         return value instanceof Error ? Promise.reject(value) : Promise.resolve(value);
     };
     const engine: Engine = {
-        poolSlots: async () => [],
+        pool: async () => ({ slots: [] }),
         previewReplace: (given) => answer("preview", given === urn ? (world.preview ?? replacement) : new Error("urn")),
         replace: (given) =>
             answer("replace", given === urn ? (world.replace ?? undefined) : new Error("urn")) as Promise<void>,
@@ -49,6 +50,7 @@ async function act(world: World) {
         stop: stop.signal,
         abort: new AbortController().signal,
         leads: () => world.leads ?? true,
+        ...(world.previewed ? { previewed: world.previewed } : {}),
         late: () => (world.late ? AbortSignal.abort() : new AbortController().signal),
     };
     return { ...(await replaceServer(action, engine, means)), calls };
@@ -61,6 +63,15 @@ describe("replacement actor", () => {
             seconds: { preview: 6, replace: 2 },
             calls: ["preview", "confirm", "take", "replace"],
         });
+    });
+
+    it("does not preview again what was previewed before, and examines it all the same", async () => {
+        const { outcome, calls } = await act({ previewed: replacement });
+        assert.deepEqual([outcome.kind, calls], ["done", ["confirm", "take", "replace"]]);
+        const refused = await act({ previewed: [...replacement, { op: "update", urn: "another" }] });
+        assert.deepEqual([refused.outcome.kind, refused.calls], ["refused", []]);
+        const stopped = await act({ previewed: replacement, stopAt: "confirm" });
+        assert.deepEqual([stopped.outcome.kind, stopped.calls], ["stopped", ["confirm"]]);
     });
 
     it("refuses when more would change, and says what", async () => {
@@ -237,6 +248,18 @@ describe("replacement engine", () => {
         assert.deepEqual(found, [{ name: "gw-0", urn: "urn:pool-0", serverId: "f0605bfc", address: "10.30.0.50" }]);
     });
 
+    it("tells every version of the state from the one before", async () => {
+        const deployment = { manifest: { time: "1" }, resources: [machine("gw-0")] };
+        const stack = { exportStack: async () => ({ version: 3, deployment }) } as unknown as Stack;
+        const engine = automationEngine(stack, slotOf);
+        const first = await engine.pool();
+        assert.deepEqual(await engine.pool(), first);
+        deployment.manifest.time = "2";
+        const { stateVersion, slots } = await engine.pool();
+        assert.deepEqual(slots, first.slots);
+        assert.notEqual(stateVersion, first.stateVersion);
+    });
+
     it("does first what is to be done before each run of the program", async () => {
         const calls: string[] = [];
         const stack = {
@@ -272,7 +295,7 @@ describe("replacement engine", () => {
         const engine = automationEngine(stack, slotOf);
         const { signal } = new AbortController();
         assert.deepEqual(
-            (await engine.poolSlots()).map(({ name }) => name),
+            (await engine.pool()).slots.map(({ name }) => name),
             ["gw-0"],
         );
         assert.deepEqual(await engine.previewReplace(urn, signal), replacement);

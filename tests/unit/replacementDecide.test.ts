@@ -86,6 +86,21 @@ describe("replacement decision", () => {
         stopped({ seen: hung(), before: hungBefore(299) }, ["gw-0.evidence"], /lost .* for 299 of 300 s/);
     });
 
+    it("says what comes next when only evidence is missing, and not for long", () => {
+        const next = (given: Case) => run(given).next?.slot;
+        assert.equal(next({ before: memory() }), "gw-0", "one of two sightings");
+        assert.equal(next({}), undefined, "there is something to do now");
+        const soon = hungBefore(300 - policy.maxGapSeconds / 2);
+        assert.equal(next({ seen: hung(), before: soon }), "gw-0");
+        assert.equal(next({ seen: hung(), before: hungBefore(300 - policy.maxGapSeconds) }), undefined, "not soon");
+        assert.equal(next({ before: memory(), policy: { paused: true } }), undefined);
+        assert.equal(next({ before: memory(), policy: { dryRun: true } }), undefined);
+        assert.equal(next({ before: memory({ taken: [NOW, NOW, NOW] }) }), undefined, "no budget");
+        const { "gw-1": other = remembered("gw-1") } = memory().slots;
+        const backoff = { "gw-0": remembered("gw-0", { notBefore: NOW + 1 }), "gw-1": other };
+        assert.equal(next({ before: memory({ slots: backoff }) }), undefined, "another rule says no");
+    });
+
     it("gives every gate's verdict with what it judged", () => {
         const decided = run({ before: deadBefore({ taken: [NOW - 10] }) });
         assert.deepEqual(

@@ -28,7 +28,7 @@ function setUp(rounds: number, changes: Partial<LoopParts> & { world?: (round: n
         },
         store,
         engine: {
-            poolSlots: async () => [],
+            pool: async () => ({ slots: [] }),
             previewReplace: async (urn): Promise<Operation[]> => [{ op: "create-replacement", urn }],
             replace: async () => {
                 replaced++;
@@ -178,6 +178,116 @@ describe("replacement loop", () => {
         const { parts, fresh } = setUp(5);
         await runLoop(parts);
         assert.deepEqual(fresh, [true, false, true, true, false, false]);
+    });
+
+    describe("previews before there is enough evidence", () => {
+        /** A loop whose deployment's state has a version, and what its engine was asked. */
+        function setUpAhead(rounds: number, version: (round: number) => string, changes: Partial<LoopParts> = {}) {
+            const set = setUp(rounds, changes);
+            const calls: string[] = [];
+            let looks = 0;
+            const parts: LoopParts = {
+                ...set.parts,
+                observe: async (fresh) => {
+                    const seen = await set.parts.observe(fresh);
+                    calls.push(fresh ? "look afresh" : "look");
+                    const stateVersion = version(seen.time - NOW);
+                    // Two looks are never at the same moment.
+                    return { ...seen, time: seen.time + looks++ / 100, deployment: { seen: true, stateVersion } };
+                },
+                engine: {
+                    ...set.parts.engine,
+                    previewReplace: async (urn) => {
+                        calls.push("preview");
+                        return [{ op: "create-replacement", urn }];
+                    },
+                    replace: async (...given) => {
+                        calls.push("replace");
+                        await set.parts.engine.replace(...given);
+                    },
+                },
+            };
+            return { ...set, parts, calls };
+        }
+
+        it("while it waits for the rest, and acts on it at once", async () => {
+            const { parts, calls, replaced, entries } = setUpAhead(2, () => "1");
+            await runLoop(parts);
+            assert.deepEqual(calls, ["look afresh", "preview", "look", "look afresh", "replace", "look afresh"]);
+            assert.equal(replaced(), 1);
+            assert.equal(entries("action")[0]?.time, NOW, "without waiting for the next round");
+        });
+
+        it("and previews again when the state has changed since", async () => {
+            let looks = 0;
+            const { parts, calls, entries, store } = setUpAhead(3, () => (looks++ < 2 ? "1" : "2"));
+            await runLoop(parts);
+            assert.equal(entries("action")[0]?.report.outcome.kind, "outdated");
+            assert.deepEqual(calls, [
+                ...["look afresh", "preview", "look", "look afresh"],
+                ...["look afresh", "preview", "look afresh", "replace"],
+                "look afresh",
+            ]);
+            assert.equal((await store.load()).memory.taken.length, 1);
+        });
+
+        it("once, and again with the decision when it failed", async () => {
+            let fails = 1;
+            const { parts, calls, replaced } = setUpAhead(2, () => "1");
+            const { previewReplace } = parts.engine;
+            await runLoop({
+                ...parts,
+                engine: {
+                    ...parts.engine,
+                    previewReplace: async (...given) => {
+                        const operations = await previewReplace(...given);
+                        if (fails-- > 0) throw new Error("locked");
+                        return operations;
+                    },
+                },
+            });
+            assert.deepEqual(calls.slice(0, 5), ["look afresh", "preview", "look", "preview", "look afresh"]);
+            assert.equal(replaced(), 1);
+        });
+
+        it("not for a server that is long to be waited for", async () => {
+            const seen = observation({ slots: [slot(lost), slot({ slot: "gw-1" })] });
+            const { parts, calls } = setUpAhead(6, () => "1", { observe: async () => ({ ...seen, time: NOW }) });
+            await runLoop(parts);
+            assert.ok(!calls.includes("preview"));
+        });
+
+        it("and does not use one that is old", async () => {
+            let round = 0;
+            const { parts, calls, replaced } = setUpAhead(9, () => "1");
+            // Seen gone once, then for a long time nothing is seen of it.
+            const blind = () => round > 0 && round <= localPolicy.maxGapSeconds;
+            await runLoop({
+                ...parts,
+                observe: async (fresh) => {
+                    const seen = await parts.observe(fresh);
+                    round = seen.time - NOW;
+                    return blind() || calls.length === 3 ? { ...seen, controlPlane: { seen: false } } : seen;
+                },
+            });
+            assert.equal(replaced(), 1);
+            assert.equal(calls.filter((call) => call === "preview").length, 2);
+        });
+
+        it("and does not act when it was told to stop meanwhile", async () => {
+            const { parts, stop, replaced, entries } = setUpAhead(5, () => "1");
+            await runLoop({
+                ...parts,
+                engine: {
+                    ...parts.engine,
+                    previewReplace: async (urn) => {
+                        stop.abort();
+                        return [{ op: "create-replacement", urn }];
+                    },
+                },
+            });
+            assert.deepEqual([replaced(), entries("action")], [0, []]);
+        });
     });
 
     it("does nothing when the server is back after the preview", async () => {

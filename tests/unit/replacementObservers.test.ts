@@ -257,9 +257,9 @@ describe("the deployment as an observer", () => {
     it("asks the engine only when what it knows is too old", async () => {
         let asked = 0;
         let now = NOW;
-        const engine = { poolSlots: async () => [{ name: `gw-${asked++}`, urn: "u", serverId: "a" }] };
+        const engine = { pool: async () => ({ slots: [{ name: `gw-${asked++}`, urn: "u", serverId: "a" }] }) };
         const deployment = engineDeployment(engine, { now: () => now });
-        const name = async (age: number) => (await deployment.slots(age))[0]?.name;
+        const name = async (age: number) => (await deployment.pool(age)).slots[0]?.name;
         assert.equal(await name(60), "gw-0");
         now += 59;
         assert.equal(await name(60), "gw-0");
@@ -287,7 +287,7 @@ describe("an observation", () => {
             body: "# pxname,svname,status,addr\ngateways,gw1,UP,10.0.0.1:9190\ngateways,gw2,UP,10.0.0.9:9190\n",
         });
         observers = {
-            deployment: { slots: async () => slots },
+            deployment: { pool: async () => ({ slots, stateVersion: "7" }) },
             controlPlane: {
                 servers: async () =>
                     new Map([
@@ -312,7 +312,7 @@ describe("an observation", () => {
         assert.deepEqual(await observeWith(observers)(false), {
             version: 1,
             time: NOW,
-            deployment: { seen: true },
+            deployment: { seen: true, stateVersion: "7" },
             consul: { seen: true },
             controlPlane: { seen: true },
             slots: [
@@ -370,7 +370,7 @@ describe("an observation", () => {
                 ["unknown", "unknown", ["unknown", "unknown"]],
             ],
         );
-        const lost = await observeWith({ ...observers, deployment: { slots: fail } })(false);
+        const lost = await observeWith({ ...observers, deployment: { pool: fail } })(false);
         assert.deepEqual(
             [lost.deployment, lost.controlPlane.seen, lost.slots],
             [{ seen: false, error: "broken" }, false, []],
@@ -386,9 +386,9 @@ describe("an observation", () => {
     it("reads the deployment's state again when a server seems gone, and when asked to", async () => {
         const ages: number[] = [];
         const deployment = {
-            slots: async (age: number) => {
+            pool: async (age: number) => {
                 ages.push(age);
-                return slots;
+                return { slots };
             },
         };
         const servers = async () => new Map([["gw-0", { state: "gone" } as const]]);
