@@ -26,25 +26,33 @@ export interface RemoteLoad {
     stop(): Promise<Report>;
 }
 
-/** A process that generates load. Close it when it is no longer needed; it ends with this process in any case. */
+/**
+ * A process that generates load. Close it when it is no longer needed; it ends with this process in any case. Should it die,
+ * its loads are lost, and the next one is made by a new process.
+ */
 export class Generator {
-    private readonly child: ChildProcess;
+    private child: ChildProcess;
     private readonly waiting = new Map<number, { done: (answer: Answer) => void; fail: (error: Error) => void }>();
     private last = 0;
 
     constructor() {
-        this.child = fork(join(__dirname, "process.ts"), [], {
+        this.child = this.spawn();
+    }
+
+    private spawn(): ChildProcess {
+        const child = fork(join(__dirname, "process.ts"), [], {
             execArgv: ["--require", require.resolve("tsx/cjs")],
             stdio: ["ignore", "inherit", "inherit", "ipc"],
         });
-        this.child.on("message", (answer: Answer) => {
+        child.on("message", (answer: Answer) => {
             this.waiting.get(answer.id)?.done(answer);
             this.waiting.delete(answer.id);
         });
-        this.child.on("exit", (code, signal) => {
+        child.on("exit", (code, signal) => {
             for (const { fail } of this.waiting.values()) fail(new Error(`the generator ended: ${signal ?? code}`));
             this.waiting.clear();
         });
+        return child;
     }
 
     /** Its process, for accounts of CPU time. */
@@ -73,6 +81,7 @@ export class Generator {
     private async begin(order: (id: number) => Order): Promise<RemoteLoad> {
         this.last += 1;
         const id = this.last;
+        if (!this.child.connected) this.child = this.spawn();
         const answer = await this.tell(order(id));
         if (answer.kind === "refused") throw new Error(answer.message);
         let report: Promise<Report> | undefined;

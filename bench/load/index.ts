@@ -171,16 +171,19 @@ class Calls {
 
     /** Gives up the calls whose deadline has passed. */
     expire(now: number): void {
+        const late: Call[] = [];
         let gone = 0;
         for (const call of this.pending) {
             if (!call.settled) {
                 if (now - call.intended < this.deadlineMs || this.caller.keepsDeadlines) break;
                 this.settle(call, `TimedOut: no answer within ${this.deadlineMs} ms`);
-                call.abandon?.();
+                late.push(call);
             }
             gone += 1;
         }
         if (gone > 0) this.pending.splice(0, gone);
+        // Only now: a connection that becomes free must not be given to a call that is given up next.
+        for (const call of late) call.abandon?.();
     }
 
     stop(stopStarting: () => void): Promise<Report> {

@@ -41,7 +41,9 @@ export class SocketCaller implements Caller {
     readonly #lines: Line[] = [];
     /** Kept lines that are free, the one that has been so for the longest time first. */
     readonly #free: Line[] = [];
-    readonly #waiting: Call[] = [];
+    /** Calls that wait for a free line, from the first of `#waiting` on; shifting a long array would move all of it. */
+    #waiting: Call[] = [];
+    #firstWaiting = 0;
 
     constructor(
         readonly options: SocketOptions,
@@ -78,14 +80,9 @@ export class SocketCaller implements Caller {
             line.close();
             return;
         }
-        for (;;) {
-            const call = this.#waiting.shift();
-            if (call === undefined || this.#closed) break;
-            if (call.settled) continue;
-            line.send(call, this.#request as Buffer);
-            return;
-        }
-        this.#free.push(line);
+        const call = this.#closed ? undefined : this.nextWaiting();
+        if (call) line.send(call, this.#request as Buffer);
+        else this.#free.push(line);
     }
 
     /** Whether these bytes are a whole answer as it has to be; the quick way. */
@@ -101,6 +98,17 @@ export class SocketCaller implements Caller {
     close(): void {
         this.#closed = true;
         for (const line of this.#lines) line.close();
+    }
+
+    /** The first call that waits and has not been given up. */
+    private nextWaiting(): Call | undefined {
+        while (this.#firstWaiting < this.#waiting.length) {
+            const call = this.#waiting[this.#firstWaiting++] as Call;
+            if (!call.settled) return call;
+        }
+        this.#waiting = [];
+        this.#firstWaiting = 0;
+        return undefined;
     }
 
     /** One more line to keep; undefined when there are as many as there may be. */

@@ -1,7 +1,8 @@
 import * as assert from "node:assert/strict";
-import { createServer, type Server, type Socket } from "node:net";
+import net, { createServer, type Server, type Socket } from "node:net";
 import { decodeFromCompressedBase64 } from "hdr-histogram-js";
 import { emptyHistogram, percentiles, startClosedLoop, startLoad } from "../../bench/load";
+import { Generator } from "../../bench/load/generator";
 import { answerOf } from "../../bench/load/nullServer";
 import { callsDue, intendedStart } from "../../bench/load/schedule";
 import { encodeCall } from "../../gateway-sample/client/call";
@@ -158,6 +159,42 @@ describe("bench: load", () => {
         const { startedAt = 0, failedAt = 0 } = report.failures[0] ?? {};
         assert.ok(failedAt - startedAt >= 200);
         assert.equal(server.connections(), 2);
+    });
+
+    it("makes no connection for calls that waited until their deadline", async () => {
+        const server = await serve(() => undefined);
+        const { connect } = net;
+        let made = 0;
+        // The server does not see those that are given up before it has accepted them.
+        net.connect = ((...given: Parameters<typeof connect>) => {
+            made += 1;
+            return connect(...given);
+        }) as typeof connect;
+        const load = startLoad({
+            ...{ addresses: [server.address], ratePerSecond: 20_000, deadlineMs: 100 },
+            ...{ connection: "kept", connections: 2 },
+        });
+        await waitFor("many calls to fail", () => load.live.failed > 4000, 10_000, 5).finally(() => {
+            net.connect = connect;
+        });
+        const { failed } = await load.stop();
+        // Two each time that it looks for deadlines that have passed, by when some twenty have.
+        assert.ok(made > 0 && made < failed / 4, `${made} connections for ${failed} calls`);
+    });
+
+    it("goes on with a new process when its own has died", async () => {
+        const server = await serve(good);
+        const generator = new Generator();
+        try {
+            const options = { addresses: [server.address], ratePerSecond: 100 };
+            const load = await generator.start(options);
+            process.kill(generator.pid, "SIGKILL");
+            await assert.rejects(load.stop(), /the generator (has )?ended/);
+            const next = await generator.start(options);
+            assert.equal((await next.stop()).failed, 0);
+        } finally {
+            await generator.close();
+        }
     });
 
     it("tells a connection that is refused from one that is reset and one that is closed", async () => {
