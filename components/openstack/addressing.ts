@@ -2,10 +2,17 @@
 import { formatAddress, parseNetwork } from "../cidr";
 
 /** What has an address of its own. */
-export type Occupant = "vip" | "discovery" | "balancer" | "replacer" | "gateway";
+export type Occupant = "vip" | "discovery" | "balancer" | "replacer" | "octavia" | "gateway";
 
 /** Where each kind's addresses begin, counted from the first of ours. Gateways are last, because there may be many. */
-const OFFSETS: Readonly<Record<Occupant, number>> = { vip: 0, discovery: 1, balancer: 11, replacer: 21, gateway: 40 };
+const OFFSETS: Readonly<Record<Occupant, number>> = {
+    vip: 0,
+    discovery: 1,
+    balancer: 11,
+    replacer: 21,
+    octavia: 39,
+    gateway: 40,
+};
 
 /**
  * The `index`th address of a kind.

@@ -109,7 +109,11 @@ export function openstackLoadBalancer(
             ? keepalivedFrontend(name, { target, address: vip, group: securityGroup }, child)
             : octaviaFrontend(
                   name,
-                  { target, octavia: wanted, address: vip, port, balancers: places, group: securityGroup },
+                  {
+                      ...{ target, octavia: wanted, port, balancers: places, group: securityGroup },
+                      // Not keepalived's: where that is in use, it is given up only once this one is there.
+                      address: network.address("octavia"),
+                  },
                   child,
               );
     return {

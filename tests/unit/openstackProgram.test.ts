@@ -394,7 +394,7 @@ describe("the whole program on OpenStack", function () {
             "openstack-balancer-octavia",
             "openstack:loadbalancer/loadBalancer:LoadBalancer",
         );
-        assert.deepEqual([balancer.inputs.vipAddress, balancer.inputs.loadbalancerProvider], ["10.30.0.10", "amphora"]);
+        assert.deepEqual([balancer.inputs.vipAddress, balancer.inputs.loadbalancerProvider], ["10.30.0.49", "amphora"]);
         const listener = named(
             resources,
             "openstack-balancer-octavia-listener",

@@ -304,6 +304,31 @@ describe("target openstack, end to end", function () {
         await assert.rejects(environment.engine("preview", {}, expired), /credential/i);
     });
 
+    it("puts the cloud's load balancer in front of the balancers, when it shall", async () => {
+        await loop.settled(2);
+        const before = (await gateways()).map(({ id }) => id);
+        environment.changes = { ...environment.changes, "gateway:openstack": { frontend: { kind: "octavia" } } };
+        await environment.engine("deploy");
+        await whole(2);
+        const [balancer, ...others] = await environment.loadBalancers();
+        assert.deepEqual(others, []);
+        assert.deepEqual([balancer?.address, balancer?.provisioning_status], ["198.18.30.49", "ACTIVE"]);
+        const [listener] = balancer?.listeners ?? [];
+        const members = listener?.pools.flatMap((pool) => pool.members) ?? [];
+        assert.deepEqual(members.map((each) => `${each.address}:${each.protocol_port}`).sort(), [
+            "198.18.30.21:9190",
+            "198.18.30.22:9190",
+        ]);
+        const states = [listener, ...(listener?.pools ?? []), ...members].map((each) => each?.provisioning_status);
+        assert.deepEqual([...new Set(states)], ["ACTIVE"]);
+        assert.deepEqual(
+            (await gateways()).map(({ id }) => id),
+            before,
+        );
+        const { changes } = await environment.engine("preview");
+        assert.deepEqual(Object.keys(changes), ["same"]);
+    });
+
     it("is destroyed, and nothing is left", async () => {
         await loop.command("pause", "--reason=the end");
         await environment.engine("destroy");

@@ -1,4 +1,4 @@
-/** The configuration files of keystone, glance, placement, nova and neutron, and of what they need: pure text. */
+/** The configuration files of keystone, glance, placement, nova, neutron and octavia, and of what they need: pure text. */
 import { type ControlPlaneSettings, names, passwords, ports } from "./settings";
 
 type Section = Readonly<Record<string, string | number | boolean>>;
@@ -18,7 +18,16 @@ const LOOPBACK = "127.0.0.1";
 const QUEUE = `rabbit://guest:guest@${LOOPBACK}:${ports.queue}/`;
 
 /** The databases, each named as its service's files below expect it. */
-export const databases = ["keystone", "placement", "glance", "nova_api", "nova", "nova_cell0", "neutron"] as const;
+export const databases = [
+    "keystone",
+    "placement",
+    "glance",
+    "nova_api",
+    "nova",
+    "nova_cell0",
+    "neutron",
+    "octavia",
+] as const;
 
 /** A database's address for SQLAlchemy. */
 export function databaseUrl(name: (typeof databases)[number]): string {
@@ -33,7 +42,7 @@ function database(name: (typeof databases)[number]): Section {
  * Every file by its path below the settings' folder `etc`.
  *
  * What differs from a real cloud: the hypervisors are nova's own fake driver, neutron has no agents (the mechanism driver
- * in `noagent_ml2.py` binds every port at once), there is one worker of each service, and nothing is encrypted.
+ * in `noagent_ml2.py` binds every port at once), Octavia's load balancers have an address and no machines, there is one worker of each service, and nothing is encrypted.
  */
 export function configuration({ directory, address, computes }: ControlPlaneSettings): Record<string, string> {
     const data = `${directory}/data`;
@@ -215,6 +224,50 @@ export function configuration({ directory, address, computes }: ControlPlaneSett
             ...authtoken("neutron"),
             nova: login("nova"),
             placement: login("placement"),
+            ...messaging,
+        }),
+        "octavia.conf": ini({
+            DEFAULT: { transport_url: QUEUE, use_stderr: true },
+            database: database("octavia"),
+            api_settings: {
+                bind_host: address,
+                bind_port: ports.octavia,
+                auth_strategy: "keystone",
+                enabled_provider_drivers: "amphora:no machines",
+                default_provider_driver: "amphora",
+            },
+            oslo_messaging: { topic: "octavia", rpc_thread_pool_size: 2 },
+            controller_worker: {
+                workers: 1,
+                amphora_driver: "amphora_noop_driver",
+                compute_driver: "compute_noop_driver",
+                network_driver: "vip_only",
+                image_driver: "image_noop_driver",
+                distributor_driver: "distributor_noop_driver",
+                amp_image_tag: "amphora",
+                amp_flavor_id: "noop",
+                amp_boot_network_list: "noop",
+                loadbalancer_topology: "SINGLE",
+                client_ca: `${data}/octavia-ca.pem`,
+            },
+            health_manager: { heartbeat_key: "insecure", bind_ip: LOOPBACK },
+            certificates: {
+                cert_generator: "local_cert_generator",
+                cert_manager: "local_cert_manager",
+                ca_certificate: `${data}/octavia-ca.pem`,
+                ca_private_key: `${data}/octavia-ca.key`,
+                ca_private_key_passphrase: passwords.certificates,
+                server_certs_key_passphrase: "thirty-two-characters-of-secrecy",
+            },
+            task_flow: { persistence_connection: "" },
+            driver_agent: {
+                status_socket_path: `${data}/octavia-status.sock`,
+                stats_socket_path: `${data}/octavia-stats.sock`,
+                get_socket_path: `${data}/octavia-get.sock`,
+            },
+            ...authtoken("octavia"),
+            service_auth: login("octavia"),
+            neutron: login("octavia"),
             ...messaging,
         }),
     };

@@ -1,10 +1,12 @@
 /**
- * A real OpenStack control plane on this computer: keystone, glance, placement, nova with its fake hypervisors, and
- * neutron without agents, from Debian's packages. Servers become ACTIVE and run nothing; who boots them is not its affair.
+ * A real OpenStack control plane on this computer: keystone, glance, placement, nova with its fake hypervisors, neutron
+ * without agents and octavia without machines, from Debian's packages. Servers become ACTIVE and run nothing; who boots
+ * them is not its affair. Load balancers become ACTIVE and pass nothing on.
  *
  * It begins with empty databases each time, copied from a template that the first start makes.
  */
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { cloudsYaml, configuration, databases, databaseUrl } from "./configuration";
 import { type Daemons, daemonsIn } from "./daemons";
@@ -48,6 +50,8 @@ const PROGRAMS = {
     "glance-manage": "glance.cmd.manage",
     "neutron-server": "neutron.cmd.eventlet.server",
     "neutron-db-manage": "neutron.db.migration.cli",
+    "octavia-worker": "octavia.cmd.octavia_worker",
+    "octavia-db-manage": "octavia.db.migration.cli",
 } as const;
 
 const BASE = ["mariadb", "rabbitmq", "epmd"] as const;
@@ -72,6 +76,12 @@ function servicesOf({ directory, address, computes }: ControlPlaneSettings): Ser
         { name: "nova-scheduler", argv: configured("nova-scheduler", "nova") },
         { name: "nova-api", argv: configured("nova-api", "nova"), url: at(ports.nova) },
         { name: "glance", argv: configured("glance-api", "glance"), url: at(ports.glance) },
+        {
+            name: "octavia",
+            argv: [...wsgi(ports.octavia, "/usr/bin/octavia-wsgi"), "--pyargv", `--config-file ${etc}/octavia.conf`],
+            url: at(ports.octavia),
+        },
+        { name: "octavia-worker", argv: configured("octavia-worker", "octavia") },
         ...Array.from({ length: computes }, (_, index) => ({
             name: `nova-compute-${index}`,
             argv: configured("nova-compute", `nova-compute-${index}`),
@@ -145,7 +155,7 @@ export async function startControlPlane(
     writeFiles(settings);
     const daemons = daemonsOf(settings);
 
-    const template = join(directory, "template");
+    const template = join(directory, `template-${templateVersion()}`);
     for (const folder of ["mysql", "rabbit", "glance-images", "nova", "neutron"]) {
         rmSync(join(data, folder), { recursive: true, force: true });
     }
@@ -169,6 +179,9 @@ export async function startControlPlane(
 
     if (!existsSync(template)) {
         say("making the databases, once");
+        for (const old of readdirSync(directory).filter((name) => name.startsWith("template"))) {
+            rmSync(join(directory, old), { recursive: true, force: true });
+        }
         await makeDatabases(daemons, directory, `http://${address}:${ports.keystone}/v3`);
         launch("keystone");
         await ready("keystone");
@@ -201,6 +214,15 @@ export async function startControlPlane(
     };
 }
 
+/** Another one whenever the databases' template has to be made anew: it is of these very sources. */
+function templateVersion(): string {
+    const sources = ["index.ts", "seed.py", "settings.ts"].map((file) => readFileSync(join(__dirname, file)));
+    return createHash("sha256")
+        .update(Buffer.concat([...sources, Buffer.from(databases.join())]))
+        .digest("hex")
+        .slice(0, 12);
+}
+
 function writeFiles(settings: ControlPlaneSettings): void {
     const { directory } = settings;
     const put = (path: string, content: string, mode = 0o644) => {
@@ -210,11 +232,14 @@ function writeFiles(settings: ControlPlaneSettings): void {
     };
     for (const [path, content] of Object.entries(configuration(settings))) put(join("etc", path), content);
     put("clouds.yaml", cloudsYaml(settings), 0o600);
-    put("python/noagent_ml2.py", readFileSync(join(__dirname, "noagent_ml2.py"), "utf8"));
-    put("python/noagent_ml2-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: noagent-ml2\nVersion: 1\n");
+    for (const file of ["noagent_ml2.py", "vip_only.py"]) {
+        put(`python/${file}`, readFileSync(join(__dirname, file), "utf8"));
+    }
+    put("python/gateway_drivers-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: gateway-drivers\nVersion: 1\n");
     put(
-        "python/noagent_ml2-1.dist-info/entry_points.txt",
-        "[neutron.ml2.mechanism_drivers]\nnoagent = noagent_ml2:NoAgentMechanismDriver\n",
+        "python/gateway_drivers-1.dist-info/entry_points.txt",
+        "[neutron.ml2.mechanism_drivers]\nnoagent = noagent_ml2:NoAgentMechanismDriver\n" +
+            "[octavia.network.drivers]\nvip_only = vip_only:VipOnlyDriver\n",
     );
     for (const [program, module] of Object.entries(PROGRAMS)) {
         put(
@@ -306,8 +331,22 @@ async function makeDatabases(daemons: Daemons, directory: string, keystoneUrl: s
         await nova("cell_v2", "map_cell0", "--database_connection", databaseUrl("nova_cell0"));
         await nova("db", "sync");
         await nova("cell_v2", "create_cell", "--name", "cell1");
+        await manage("octavia-db-manage", "octavia.conf", "upgrade", "head");
+        await authority(daemons, join(directory, "data"));
     };
     await Promise.all([manage("neutron-db-manage", "neutron.conf", "upgrade", "heads"), others()]);
+}
+
+/** The authority that Octavia signs its machines' certificates with, even if there are none. */
+async function authority(daemons: Daemons, data: string): Promise<void> {
+    const [certificate, key] = [join(data, "octavia-ca.pem"), join(data, "octavia-ca.key")];
+    await daemons.once(
+        [
+            ...["openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "3650", "-subj", "/CN=octavia"],
+            ...["-passout", `pass:${passwords.certificates}`, "-keyout", key, "-out", certificate],
+        ],
+        60,
+    );
 }
 
 async function seed(daemons: Daemons, { address }: ControlPlaneSettings): Promise<void> {
@@ -322,6 +361,7 @@ async function seed(daemons: Daemons, { address }: ControlPlaneSettings): Promis
             ["placement", "placement", at(ports.placement)],
             ["nova", "compute", at(ports.nova, "/v2.1")],
             ["neutron", "network", at(ports.neutron)],
+            ["octavia", "load-balancer", at(ports.octavia)],
         ],
         operator: { name: names.operator, password: passwords.operator, project: names.project },
     };

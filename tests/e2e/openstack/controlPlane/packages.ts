@@ -11,6 +11,7 @@ const PACKAGES = [
     "python3-placement",
     "python3-nova",
     "python3-neutron",
+    "python3-octavia",
     "python3-openstackclient",
     "rabbitmq-server",
     "mariadb-server-core",

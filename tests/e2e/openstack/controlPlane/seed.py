@@ -29,8 +29,9 @@ users = {user.name: user for user in identity.users()}
 services = {service.type: service for service in identity.services()}
 endpoints = {(endpoint.service_id, endpoint.interface): endpoint for endpoint in identity.endpoints()}
 
-if "service" not in roles:
-    roles["service"] = identity.create_role(name="service")
+for name in ("service", "load-balancer_member"):
+    if name not in roles:
+        roles[name] = identity.create_role(name=name)
 for name in ("service", wanted["operator"]["project"]):
     if name not in projects:
         projects[name] = identity.create_project(name=name, domain_id="default")
@@ -46,7 +47,7 @@ def user(name, password, project, granted):
 
 
 operator = wanted["operator"]
-user(operator["name"], operator["password"], operator["project"], ["member", "reader"])
+user(operator["name"], operator["password"], operator["project"], ["member", "reader", "load-balancer_member"])
 for name, kind, url in wanted["services"]:
     user(name, wanted["service_password"], "service", ["admin", "service"])
     service = services.get(kind) or identity.create_service(name=name, type=kind)

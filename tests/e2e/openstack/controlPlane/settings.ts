@@ -31,6 +31,7 @@ export const ports = {
     placement: 8778,
     glance: 9292,
     neutron: 9696,
+    octavia: 9876,
     database: 13306,
     queue: 15672,
     queueDistribution: 25672,
@@ -45,6 +46,8 @@ export const passwords = {
     database: "database",
     /** Of whoever tells nova's metadata service which server asks: on a real cloud neutron's agent. */
     metadata: "metadata",
+    /** Of the key with which Octavia signs certificates. */
+    certificates: "certificates",
 } as const;
 
 /** Names of what the test's operator works with. */

@@ -17,7 +17,7 @@ const catalogSchema = z.object({
 });
 
 /** A service of the catalog, with the version that its paths begin with. */
-const versions = { identity: "", compute: "", network: "/v2.0", image: "/v2" } as const;
+const versions = { identity: "", compute: "", network: "/v2.0", image: "/v2", "load-balancer": "/v2.0" } as const;
 
 /** The compute API's version from which on it shows user data. */
 const COMPUTE_VERSION = "compute 2.3";

@@ -50,6 +50,24 @@ export const POLICY = {
     observerTimeoutSeconds: 8,
 } as const;
 
+/** A load balancer of the cloud's, as its API tells it. */
+export interface CloudBalancer {
+    readonly name: string;
+    readonly address: string;
+    readonly provisioning_status: string;
+    readonly listeners: readonly {
+        readonly provisioning_status: string;
+        readonly pools: readonly {
+            readonly provisioning_status: string;
+            readonly members: readonly {
+                readonly address: string;
+                readonly protocol_port: number;
+                readonly provisioning_status: string;
+            }[];
+        }[];
+    }[];
+}
+
 /** What an environment is made of. */
 interface Parts {
     readonly lab: Lab;
@@ -67,7 +85,7 @@ interface Parts {
 
 /** The environment of the tests. */
 export class Environment {
-    /** Keys of the configuration whose values are other than usual, from now on. */
+    /** Keys of the configuration whose values are other than usual, from now on; of `gateway:openstack` only what is other. */
     changes: Readonly<Record<string, unknown>> = {};
 
     private constructor(
@@ -131,6 +149,7 @@ export class Environment {
         changes: Readonly<Record<string, unknown>> = {},
         credential: Credential = this.ownCredential,
     ): Promise<EngineResult> {
+        const { "gateway:openstack": openstack = {}, ...others } = { ...this.changes, ...changes };
         const overrides = {
             "gateway:image": {
                 artifacts: this.parts.artifacts.url,
@@ -148,10 +167,10 @@ export class Environment {
                     credentialId: this.loopCredential.id,
                     stateBackend: this.parts.store.backend,
                 },
+                ...(openstack as object),
             },
             "gateway:replacement": POLICY,
-            ...this.changes,
-            ...changes,
+            ...others,
         };
         const secrets = {
             replacerPassphrase: "a passphrase of the test's",
@@ -224,6 +243,24 @@ export class Environment {
         return ports.filter(({ name, device_id }) => !device_id && !name.endsWith("-vip")).map(({ name }) => name);
     }
 
+    /** The cloud's load balancers in the operator's project, each with all that belongs to it. */
+    async loadBalancers(): Promise<CloudBalancer[]> {
+        const list = "/lbaas/loadbalancers";
+        type List = { loadbalancers: { id: string; name: string; vip_address: string }[] };
+        const { loadbalancers } = await this.operator.ask<List>("load-balancer", "GET", list);
+        return Promise.all(
+            loadbalancers.map(async ({ id, name, vip_address: address }) => {
+                const path = `${list}/${id}/status`;
+                const answer = await this.operator.ask<{ statuses: { loadbalancer: CloudBalancer } }>(
+                    "load-balancer",
+                    "GET",
+                    path,
+                );
+                return { ...answer.statuses.loadbalancer, name, address };
+            }),
+        );
+    }
+
     /** All that the operator's project has of what a deployment makes; empty when there is nothing. */
     async leftovers(): Promise<string[]> {
         const kinds = ["ports", "networks", "subnets", "routers", "floatingips", "security-groups"] as const;
@@ -240,7 +277,12 @@ export class Environment {
             "GET",
             "/os-server-groups",
         );
-        return [...found, ...groups.map(({ name }) => `server group: ${name}`)];
+        const balancers = await this.loadBalancers();
+        return [
+            ...found,
+            ...groups.map(({ name }) => `server group: ${name}`),
+            ...balancers.map(({ name }) => `load balancer: ${name}`),
+        ];
     }
 
     /** Takes everything down. */
