@@ -5,7 +5,7 @@ import type { ReplacementPolicy } from "./policy";
 import {
     type Evidence,
     evidenceAgainst,
-    evidenceGate,
+    evidenceGates,
     notDryRun,
     type PoolFacts,
     poolRules,
@@ -114,7 +114,8 @@ function isReady({ evidence, verdicts }: SlotDecision): boolean {
 
 /** Only evidence is missing, and not for long. */
 function isReadySoon({ evidence, verdicts }: SlotDecision): boolean {
-    return evidence?.soon === true && verdicts.every(({ passed, gate }) => passed || gate === evidenceGate);
+    const waitsFor: readonly string[] = Object.values(evidenceGates);
+    return evidence?.soon === true && verdicts.every(({ passed, gate }) => passed || waitsFor.includes(gate));
 }
 
 /** The first of the candidates: those with hard evidence first, requests last, then by name. */

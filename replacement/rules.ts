@@ -226,12 +226,12 @@ function budget(
     );
 }
 
-/** Gate of {@link enoughEvidence}. */
-export const evidenceGate = "evidence";
+/** Gates that open by themselves as time goes on: the evidence grows, and what is dead stops being seen at work. */
+export const evidenceGates = { enough: "evidence", contradiction: "contradiction" } as const;
 
 /** There is enough evidence. */
 export function enoughEvidence({ evidence }: SlotFacts): Verdict {
-    return { gate: evidenceGate, passed: evidence.complete, reason: evidence.reason, inputs: { ...evidence } };
+    return { gate: evidenceGates.enough, passed: evidence.complete, reason: evidence.reason, inputs: { ...evidence } };
 }
 
 /** A server that Consul and a balancer see at work is not dead, whatever the control plane says. */
@@ -239,7 +239,7 @@ export function noContradiction({ slot, evidence }: SlotFacts): Verdict {
     const words = Object.values(slot.balancers).map(balancerWord);
     const serves = registryWord(slot) === "good" && (words.length === 0 || words.includes("good"));
     return verdict(
-        "contradiction",
+        evidenceGates.contradiction,
         !(evidence.kind === "hard" && serves),
         "no observer sees it at work",
         "gone for the control plane, but Consul and a balancer see it at work",

@@ -89,6 +89,9 @@ describe("replacement decision", () => {
     it("says what comes next when only evidence is missing, and not for long", () => {
         const next = (given: Case) => run(given).next?.slot;
         assert.equal(next({ before: memory() }), "gw-0", "one of two sightings");
+        const serves = slot({ controlPlane: { state: "gone" } });
+        const justDeleted = observation({ slots: [serves, slot({ slot: "gw-1" })] });
+        assert.equal(next({ seen: justDeleted, before: memory() }), "gw-0", "its calls end in a moment");
         assert.equal(next({}), undefined, "there is something to do now");
         const soon = hungBefore(300 - policy.maxGapSeconds / 2);
         assert.equal(next({ seen: hung(), before: soon }), "gw-0");

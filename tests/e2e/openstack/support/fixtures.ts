@@ -38,7 +38,7 @@ export async function makeFixtures(admin: Api): Promise<string> {
     return id;
 }
 
-/** Makes an application credential of the operator's, with the rights of a member of the project and no more. */
+/** Makes an application credential of the operator's, with the rights of a member of the project, who may have load balancers, and no more. */
 export async function makeCredential(operator: Api, name: string, expiresAt?: Date): Promise<Credential> {
     const { application_credential: made } = await operator.ask<{ application_credential: Credential }>(
         "identity",
@@ -47,7 +47,7 @@ export async function makeCredential(operator: Api, name: string, expiresAt?: Da
         {
             application_credential: {
                 name,
-                roles: [{ name: "member" }],
+                roles: [{ name: "member" }, { name: "load-balancer_member" }],
                 unrestricted: false,
                 // Without a zone, and with microseconds: the service wants it so.
                 ...(expiresAt ? { expires_at: expiresAt.toISOString().replace(/Z$/, "000") } : {}),
