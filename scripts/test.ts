@@ -36,7 +36,7 @@ interface Counts {
 let interrupted = false;
 
 /** How long a suite may take before it counts as hung, minutes. */
-const DEADLINE_MINUTES = 30;
+const DEADLINE_MINUTES = 35;
 
 function run(command: readonly string[]): Promise<{ code: number; output: string }> {
     return new Promise((done) => {
