@@ -179,6 +179,13 @@ async function rounds(size: number, count: number): Promise<void> {
     }
 }
 
+/** An engine that is never asked to replace anything. */
+const idleEngine: LoopParts["engine"] = {
+    pool: async () => ({ slots: [] }),
+    previewReplace: async () => [],
+    replace: async () => undefined,
+};
+
 /** From a new server's first pass to the decision that knows it, with the intervals of a cloud. */
 async function reaction(trials: number): Promise<void> {
     const apis = await new Apis(2).start();
@@ -190,11 +197,7 @@ async function reaction(trials: number): Promise<void> {
         const parts: LoopParts = {
             observe: apis.observe(),
             store: memoryStore(),
-            engine: {
-                pool: async () => ({ slots: [] }),
-                previewReplace: async () => [],
-                replace: async () => undefined,
-            },
+            engine: idleEngine,
             journal: memoryJournal(),
             policy: { ...defaultPolicy, paused: true },
             clock: systemClock,
@@ -272,7 +275,7 @@ async function idle(consulUrl: string, cloudUrl: string): Promise<void> {
     await runLoop({
         observe: apis.observe(),
         store: memoryStore(),
-        engine: { pool: async () => ({ slots: [] }), previewReplace: async () => [], replace: async () => undefined },
+        engine: idleEngine,
         journal: memoryJournal(),
         policy: defaultPolicy,
         clock: systemClock,

@@ -4,8 +4,7 @@ import { type Deployment, hasFullShares, problems } from "./deployment";
 
 /** How long a recovery may take, milliseconds. */
 const RECOVERY_MS = 60_000;
-/** How long a deployment must look whole to be it, milliseconds: the slowest health check, Fabio's, takes 1.7 s to
- * notice a fault. */
+/** How long a deployment must look whole to be it, milliseconds: Fabio's check, the slowest, takes 1.7 s to see a fault. */
 const STEADY_MS = 2_000;
 /** Between two looks, milliseconds. */
 const LOOK_MS = 100;

@@ -29,6 +29,7 @@ export interface Operation {
 
 /** The deployment engine. A signal that is aborted interrupts the run. */
 export interface Engine {
+    /** The servers that the deployment wants. @throws Error when its state cannot be read. */
     pool(): Promise<Pool>;
     /** What {@link replace} would do. */
     previewReplace(urn: string, signal: AbortSignal, stamp?: Stamp): Promise<Operation[]>;

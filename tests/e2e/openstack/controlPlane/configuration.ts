@@ -42,7 +42,8 @@ function database(name: (typeof databases)[number]): Section {
  * Every file by its path below the settings' folder `etc`.
  *
  * What differs from a real cloud: the hypervisors are nova's own fake driver, neutron has no agents (the mechanism driver
- * in `noagent_ml2.py` binds every port at once), Octavia's load balancers have an address and no machines, there is one worker of each service, and nothing is encrypted.
+ * in `noagent_ml2.py` binds every port at once), Octavia's load balancers have an address and no machines, there is one
+ * worker of each service, and nothing is encrypted.
  */
 export function configuration({ directory, address, computes }: ControlPlaneSettings): Record<string, string> {
     const data = `${directory}/data`;
