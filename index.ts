@@ -1,17 +1,26 @@
-import { loadConfig } from "./components/config";
 import { ConsulObjects } from "./components/consulObjects";
 import { GatewayPool } from "./components/gatewayPool";
-import { given, givenOutput } from "./components/given";
 import { LoadBalancer } from "./components/loadBalancer";
+import { filesAsDeployed, filesFromSources } from "./components/programFiles";
 import { registryOf, ServiceDiscovery } from "./components/serviceDiscovery";
-import { makeTarget } from "./components/target";
+import { makeTarget } from "./components/targets";
+import { loadConfig } from "./config";
+import { type DeployedInputs, deployedInputsOutput } from "./programs/replacer/deployedInputs";
 
-/** The program: every target of the configuration gets its discovery, its balancers and its pool. */
-async function deploy() {
+/**
+ * The program: every target of the configuration gets its discovery, its balancers and its pool.
+ *
+ * @param inputs of an earlier deployment, to use instead of what is on this computer.
+ */
+async function deploy(inputs?: DeployedInputs) {
+    const files = inputs ? filesAsDeployed(inputs) : filesFromSources(__dirname);
     const config = loadConfig();
-    const deployed = Object.fromEntries(
-        config.targets.map((kind) => {
-            const target = makeTarget(kind, config);
+    // Secrets are outputs of their own, one for each target: Pulumi's SDK tells only of a whole output that it is secret, and an
+    // object that contains a secret would count as plain.
+    const deployed = Object.assign(
+        {},
+        ...config.targets.map((kind) => {
+            const target = makeTarget(kind, config, files);
             const discovery = new ServiceDiscovery(`${kind}-discovery`, {
                 target,
                 registry: registryOf(config.loadBalancerStack),
@@ -39,24 +48,23 @@ async function deploy() {
                 replacement: config.replacementEnabled ? config.replacementPolicy : undefined,
             });
             const consul =
-                config.consulObjects && discovery.hasConsul
+                config.consulObjects && discovery.consul
                     ? new ConsulObjects(`${kind}-consul`, { discovery, service: config.service })
                     : undefined;
-            return [
-                kind,
-                {
+            return {
+                [kind]: {
                     endpoints: balancers.endpoints,
                     gateways: pool.endpoints,
                     balancerStatus: balancers.statusPages,
-                    ...(discovery.hasConsul ? { consulUi: discovery.ui } : {}),
-                    ...(consul ? { operatorToken: consul.operatorToken } : {}),
+                    ...(discovery.consul ? { consulUi: discovery.consul.ui } : {}),
                 },
-            ];
+                ...(consul ? { [`${kind}OperatorToken`]: consul.operatorToken } : {}),
+            };
         }),
     );
-    // The replacement loop on a machine of a cloud has to make of it the very same resources.
+    // The replacement loop on a machine of a cloud must create exactly the same resources.
     const isRepeated = config.replacementEnabled && config.targets.join() === "openstack";
-    return isRepeated ? { ...deployed, [givenOutput]: given() } : deployed;
+    return isRepeated ? { ...deployed, [deployedInputsOutput]: files.deployedInputs() } : deployed;
 }
 
 // A function, not a body: the engine may run the program several times in one process.

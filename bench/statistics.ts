@@ -1,31 +1,30 @@
-/** Few numbers, and how sure one may be of what they say. */
+/** Statistics of small samples, with confidence intervals. */
 import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 import { median, quantile } from "simple-statistics";
 
-/** What a sample says. */
+/** Summary of a sample. */
 export interface Summary {
     readonly n: number;
     readonly median: number;
     readonly p95: number;
     readonly max: number;
-    /** Where the median of all that could have been measured lies, with 95 % confidence; of one value that value. */
+    /** The 95 % confidence interval of the median. With a single value, both ends are that value. */
     readonly interval: readonly [number, number];
 }
 
-/** Samples drawn for an interval. */
+/** Number of bootstrap samples. */
 const DRAWS = 2_000;
-/** Share of the draws' medians that lies outside the interval, at either end. */
+/** Share of the bootstrap medians outside the interval, at either end. */
 const TAIL = 0.025;
 
 /**
- * Summarizes a sample; the interval is the bootstrap's percentile interval of the median. The same sample always gives the
- * same.
+ * Summarizes a sample. The interval is the percentile bootstrap of the median. Equal samples give equal summaries.
  *
- * @throws Error when it is empty.
+ * @throws Error when the sample is empty.
  */
 export function summarize(sample: readonly number[]): Summary {
-    if (sample.length === 0) throw new Error("there is nothing to summarize");
+    if (sample.length === 0) throw new Error("nothing to summarize");
     return {
         n: sample.length,
         median: median([...sample]),
@@ -35,14 +34,21 @@ export function summarize(sample: readonly number[]): Summary {
     };
 }
 
-/** The interval in which a statistic lies with 95 % confidence, by drawing from the sample with replacement. */
+/**
+ * The 95 % confidence interval of a statistic, by the percentile bootstrap.
+ *
+ * @param statistic gets the same array for every draw, so it must not keep it.
+ */
 export function bootstrap(
     sample: readonly number[],
     statistic: (drawn: number[]) => number,
 ): readonly [number, number] {
     const random = xoroshiro128plus(sample.length);
-    const draw = () => sample[uniformInt(random, 0, sample.length - 1)] as number;
-    const found = Array.from({ length: DRAWS }, () => statistic(Array.from(sample, draw)));
+    const drawn = new Array<number>(sample.length);
+    const found = Array.from({ length: DRAWS }, () => {
+        for (let at = 0; at < drawn.length; at++) drawn[at] = sample[uniformInt(random, 0, drawn.length - 1)] as number;
+        return statistic(drawn);
+    });
     return [quantile(found, TAIL), quantile(found, 1 - TAIL)];
 }
 

@@ -1,6 +1,6 @@
 import * as consul from "@pulumi/consul";
 import * as pulumi from "@pulumi/pulumi";
-import type { GatewayService } from "./config";
+import type { GatewayService } from "../config";
 import type { ServiceDiscovery } from "./serviceDiscovery";
 
 /** Arguments of {@link ConsulObjects}. */
@@ -10,8 +10,8 @@ export interface ConsulObjectsArgs {
 }
 
 /**
- * What belongs in Consul once it answers, and what no machine needs to boot: the operators' policy and token, a
- * description of the deployment, and a query that names the healthy gateways.
+ * Objects in Consul that no machine needs to boot: the operators' policy and token, a description of the deployment,
+ * and a query for the healthy gateways.
  */
 export class ConsulObjects extends pulumi.ComponentResource {
     /** A token for operators: it reads everything and may pause the replacement loop. Secret. */
@@ -20,21 +20,25 @@ export class ConsulObjects extends pulumi.ComponentResource {
     constructor(name: string, args: ConsulObjectsArgs, opts?: pulumi.ComponentResourceOptions) {
         super("gateway:index:ConsulObjects", name, {}, opts);
         const { discovery, service } = args;
-        // An output of the machines themselves: the provider is configured only once they are up.
+        const { consul: servers } = discovery;
+        if (!servers) throw new pulumi.ResourceError("its discovery has no Consul", this);
+        // Depends on the machines, so that the provider is configured only once they are up.
         const up = pulumi.all(discovery.machines.map((machine) => machine.id));
-        const address = pulumi.all([discovery.api, up]).apply(([api]) => api[0] ?? "");
-        const provider = new consul.Provider(
-            `${name}-provider`,
-            {
-                address,
-                scheme: "https",
-                caPem: discovery.cluster.caCertificate,
-                datacenter: discovery.cluster.datacenter,
-                token: discovery.secrets.apply((secrets) => secrets.managementToken ?? ""),
-            },
-            { parent: this, dependsOn: [discovery] },
-        );
-        // They go with the servers, and must not keep anybody from removing servers that no longer answer.
+        const address = pulumi.all([servers.api, up]).apply(([api]) => api[0] ?? "");
+        const provider =
+            this.getProvider("consul:index:Provider") ??
+            new consul.Provider(
+                `${name}-provider`,
+                {
+                    address,
+                    scheme: "https",
+                    caPem: servers.cluster.caCertificate,
+                    datacenter: servers.cluster.datacenter,
+                    token: discovery.secrets.apply((secrets) => secrets.managementToken ?? ""),
+                },
+                { parent: this, dependsOn: [discovery] },
+            );
+        // They go with the servers, and must not prevent the removal of servers that no longer answer.
         const child = { parent: this, provider, ...(discovery.machines[0] && { deletedWith: discovery.machines[0] }) };
         const policy = new consul.AclPolicy(
             `${name}-operator`,
@@ -54,8 +58,8 @@ export class ConsulObjects extends pulumi.ComponentResource {
             },
             child,
         );
-        // The token is there from the first boot on. One made here would be asked of Consul at every run, and while that
-        // one server is away nothing could be deployed, nor replaced.
+        // The token exists from the first boot on. A token resource would be read from Consul at every run, and while
+        // that one server is away nothing could be deployed or replaced.
         const tokenId = discovery.secrets.apply((secrets) => secrets.operatorTokenAccessor ?? "");
         new consul.AclTokenPolicyAttachment(`${name}-operator`, { tokenId, policy: policy.name }, child);
         new consul.KeyPrefix(

@@ -1,75 +1,41 @@
 import * as pulumi from "@pulumi/pulumi";
-import { type AwsLoadBalancer, awsLoadBalancer } from "./aws/loadBalancer";
-import type { GatewayService, LoadBalancerStack } from "./config";
-import { localLoadBalancer } from "./local/loadBalancer";
-import { type OpenstackLoadBalancer, openstackLoadBalancer } from "./openstack/loadBalancer";
+import type { LoadBalancerStack } from "../config";
+import { assertSameTarget, withProvidersOf } from "./options";
 import type { ServiceDiscovery } from "./serviceDiscovery";
-import type { Target } from "./target";
+import type * as targets from "./target";
 
 /** Arguments of {@link LoadBalancer}. */
-export interface LoadBalancerArgs<T extends Target = Target> {
-    readonly target: T;
-    readonly discovery: ServiceDiscovery;
-    readonly stack: LoadBalancerStack;
-    /** How many balancers; clients hold the addresses of all. */
-    readonly balancers: number;
-    /** The port that clients call. */
-    readonly port: number;
-    /** Largest number of gateways. */
-    readonly slots: number;
-    /** Longest time that a gateway which left may keep its connections, seconds. */
-    readonly drainSeconds: number;
-    /** What is behind the balancers. */
-    readonly service: GatewayService;
+export interface LoadBalancerArgs<Discovery = unknown, Resources = unknown> extends targets.BalancersArgs<Discovery> {
+    readonly target: targets.Target<Discovery, Resources>;
+    readonly discovery: ServiceDiscovery<Discovery>;
 }
 
-/** What an implementation of {@link LoadBalancer} gives. */
-export interface LoadBalancerOutputs {
-    /** Where clients call, `host:port`; a client that holds all of them survives the loss of a balancer. */
-    readonly endpoints: pulumi.Output<string[]>;
-    /** URLs of the balancers' status pages. */
-    readonly statusPages: pulumi.Output<string[]>;
-    /** Escape hatch: the machines' own resources. */
-    readonly machines: readonly pulumi.CustomResource[];
-    /** Escape hatch on target `aws`: what is in front of the machines. */
-    readonly aws?: AwsLoadBalancer;
-    /** Escape hatch on target `openstack`: the machines with their ports, and what clients call. */
-    readonly openstack?: OpenstackLoadBalancer;
-}
-
-/** The balancers: they send each call to a healthy gateway, and are no single point of failure themselves. */
-export class LoadBalancer extends pulumi.ComponentResource implements LoadBalancerOutputs {
+/** The balancers. They send each call to a healthy gateway and are not a single point of failure. */
+export class LoadBalancer<Discovery = unknown, Resources = unknown>
+    extends pulumi.ComponentResource
+    implements targets.BalancersOutputs<Resources>
+{
+    readonly target: targets.Target<Discovery, Resources>;
     readonly endpoints: pulumi.Output<string[]>;
     readonly statusPages: pulumi.Output<string[]>;
     readonly machines: readonly pulumi.CustomResource[];
-    declare readonly aws?: AwsLoadBalancer;
-    declare readonly openstack?: OpenstackLoadBalancer;
+    readonly resources: Resources;
     readonly stack: LoadBalancerStack;
     /** The port that clients call. */
     readonly port: number;
 
-    constructor(name: string, args: LoadBalancerArgs, opts?: pulumi.ComponentResourceOptions) {
-        super("gateway:index:LoadBalancer", name, {}, opts);
-        const made = implementation(name, args, this);
+    constructor(name: string, args: LoadBalancerArgs<Discovery, Resources>, opts?: pulumi.ComponentResourceOptions) {
+        const { target } = args;
+        super("gateway:index:LoadBalancer", name, {}, withProvidersOf(target, opts));
+        assertSameTarget(this, target, args);
+        const made = target.loadBalancer(name, args, this);
+        this.target = target;
         this.endpoints = made.endpoints;
         this.statusPages = made.statusPages;
         this.machines = made.machines;
-        if (made.aws) this.aws = made.aws;
-        if (made.openstack) this.openstack = made.openstack;
+        this.resources = made.resources;
         this.stack = args.stack;
         this.port = args.port;
         this.registerOutputs({ endpoints: this.endpoints, statusPages: this.statusPages });
-    }
-}
-
-function implementation(name: string, args: LoadBalancerArgs, parent: pulumi.Resource): LoadBalancerOutputs {
-    const { target } = args;
-    switch (target.kind) {
-        case "local":
-            return localLoadBalancer(name, { ...args, target }, parent);
-        case "aws":
-            return awsLoadBalancer(name, { ...args, target }, parent);
-        case "openstack":
-            return openstackLoadBalancer(name, { ...args, target }, parent);
     }
 }

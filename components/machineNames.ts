@@ -1,4 +1,7 @@
-/** Names of the machines: those of their slots, and of their nodes in Consul, whose token policies go by the prefix. */
+/**
+ * Names of the machines, which are also the names of their slots and of their nodes in Consul. Token policies match the
+ * prefixes.
+ */
 export const machineName = {
     discovery: (index: number) => `consul-${index}`,
     balancer: (index: number) => `lb-${index}`,

@@ -1,4 +1,4 @@
-import type { RegistryKind } from "./serviceDiscovery";
+import type { RegistryKind } from "./machineRoles";
 
 const STACKS: Readonly<Record<RegistryKind, string>> = {
     consul: "consul-template-haproxy or fabio",
@@ -6,12 +6,12 @@ const STACKS: Readonly<Record<RegistryKind, string>> = {
 };
 
 /**
- * Why a running environment cannot be changed to another stack of load balancing, by what the two find gateways by, and
- * what to do instead; undefined when it can be.
+ * Why a running environment cannot change to a load balancing stack with another registry, and what to do instead;
+ * undefined if it can.
  *
- * Between stacks with the same registry the balancers are changed one by one, and then the gateways: each balancer finds
- * all gateways the moment it comes up. Between registries it would find none before the gateways are changed too, and
- * those would be lost to the balancers that are not.
+ * Between stacks with the same registry the balancers change one by one, and then the gateways: each balancer finds all
+ * gateways as soon as it is up. Between registries a changed balancer would find no gateway until the gateways change
+ * too, and the unchanged balancers would then lose them.
  */
 export function stackChangeProblem(from: RegistryKind, to: RegistryKind): string | undefined {
     if (from === to) return undefined;

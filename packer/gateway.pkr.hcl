@@ -1,4 +1,4 @@
-# An image for EC2 that already holds what machines otherwise fetch at each boot. See docs/images.md.
+# Builds an image for EC2 that already contains the programs that machines otherwise fetch at boot. See docs/images.md.
 #
 #   npm run artifacts -- --out artifacts
 #   packer init packer && packer build -var artifacts=artifacts -var region=us-east-1 packer
@@ -14,24 +14,24 @@ packer {
 
 variable "artifacts" {
   type        = string
-  description = "The folder that `npm run artifacts` made."
+  description = "The folder that `npm run artifacts` wrote."
 }
 
 variable "region" {
   type        = string
-  description = "Where the image is made."
+  description = "The region in which the image is built."
 }
 
 variable "instance_type" {
   type        = string
   default     = "t3.small"
-  description = "On what it is made; x86-64."
+  description = "The instance type that builds the image; x86-64."
 }
 
 variable "subnet_id" {
   type        = string
   default     = null
-  description = "Where it is made, if not in the default VPC."
+  description = "The subnet in which the image is built, if not in the default VPC."
 }
 
 locals {
@@ -43,9 +43,9 @@ locals {
 }
 
 source "amazon-ebs" "gateway" {
-  # The same artifacts give the same name, and Packer does not make an image twice.
+  # The same artifacts give the same name. Packer does not build a second image with that name.
   ami_name        = "gateway-${substr(filesha256("${var.artifacts}/artifacts.json"), 0, 16)}"
-  ami_description = "Debian 12 with the programs of the gateway's machines; no configuration and no secret"
+  ami_description = "Debian 12 with the programs of the gateway's machines; no configuration and no secrets"
   region          = var.region
   instance_type   = var.instance_type
   subnet_id       = var.subnet_id
@@ -59,7 +59,7 @@ source "amazon-ebs" "gateway" {
   }
 
   source_ami_filter {
-    # Debian's own account; https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm
+    # Debian's own account: https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm
     owners      = ["136693071363"]
     most_recent = true
     filters = {
@@ -82,7 +82,7 @@ build {
     destination = local.folder
   }
 
-  # The program that machines run at boot checks each file and puts it where it belongs.
+  # The boot program verifies each file and puts it where it belongs.
   provisioner "shell" {
     inline = [
       "chmod 0755 ${local.node}",

@@ -1,4 +1,4 @@
-/** The journal of the loop: JSON lines on disk, for the person who asks at night what it did and why. */
+/** The loop's journal: JSON lines on disk that tell operators what the loop did and why. */
 import {
     closeSync,
     existsSync,
@@ -12,12 +12,13 @@ import {
     writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import type { Report } from "./actor";
-import type { Action, Decision } from "./decide";
+import type { Report } from "./act/actor";
+import type { Action } from "./core/action";
+import type { Decision } from "./core/decision";
+import type { Observation, ReplaceRequest } from "./core/observation";
+import type { ReplacementPolicy } from "./core/policy";
+import type { Step } from "./core/recovery";
 import type { LeaseEvent } from "./lease";
-import type { Observation, ReplaceRequest } from "./observation";
-import type { ReplacementPolicy } from "./policy";
-import type { Step } from "./recovery";
 
 /** One entry. `time` is in seconds since 1970. */
 export type JournalEntry =
@@ -30,7 +31,7 @@ export type JournalEntry =
           readonly epoch?: number;
       }
     | { readonly kind: "stop"; readonly time: number; readonly reason: string }
-    /** A decision that differs from the last one in more than the time that has passed, with all that it was made of. */
+    /** A decision that differs from the last one in more than elapsed time, with what led to it. */
     | {
           readonly kind: "decision";
           readonly time: number;
@@ -39,7 +40,7 @@ export type JournalEntry =
       }
     /** A change of the leadership. */
     | { readonly kind: "leadership"; readonly time: number; readonly event: LeaseEvent }
-    /** Something that earlier runs left behind was settled, or could not be. */
+    /** A step of the orphan clean-up was carried out, or failed. */
     | { readonly kind: "recovery"; readonly time: number; readonly step: Step; readonly error?: string }
     /** An operator's request was answered. */
     | {
@@ -50,18 +51,19 @@ export type JournalEntry =
           readonly text: string;
       }
     | { readonly kind: "action"; readonly time: number; readonly action: Action; readonly report: Report }
-    /** Something failed that did not fail, or failed otherwise, the last time. */
+    /** Something failed for the first time, or in a new way. */
     | { readonly kind: "error"; readonly time: number; readonly where: string; readonly message: string };
 
-/** Where the loop writes down what it does. */
+/** Where the loop records what it does. */
 export interface Journal {
-    /** @throws when it cannot be written; the loop reports that elsewhere and goes on. */
+    /** @throws when the journal cannot be written. The loop logs that and continues. */
     append(entry: JournalEntry): void;
 }
 
 /**
- * A journal in a file. A line is written by one call, and actions are on the disk before the call returns. At
- * `maxBytes` (default 4 MiB) the file becomes `PATH.1`, whose predecessor goes: the journal is at most twice that size.
+ * A journal in a file. Each line is written by one call, and actions are on the disk before the call returns. At
+ * `maxBytes` (default 4 MiB) the file becomes `PATH.1` and replaces the previous one, so the journal takes at most twice
+ * that size.
  */
 export function fileJournal(path: string, maxBytes = 4 * 1024 * 1024): Journal {
     mkdirSync(dirname(path), { recursive: true });
@@ -88,7 +90,7 @@ function openForLine(path: string, length: number, maxBytes: number): number {
     return openSync(path, "a+", 0o640);
 }
 
-/** Whether the last line has no end, because its writer was killed. */
+/** Whether the last line is incomplete, because its writer was killed. */
 function endsTorn(file: number): boolean {
     const { size } = fstatSync(file);
     if (size === 0) return false;
@@ -97,7 +99,7 @@ function endsTorn(file: number): boolean {
     return last.toString() !== "\n";
 }
 
-/** All entries of a journal's two files, oldest first. Lines that are torn are left out; a missing file has none. */
+/** All entries of a journal's two files, oldest first. Skips incomplete lines; a missing file has no entries. */
 export function readJournal(path: string): JournalEntry[] {
     return [`${path}.1`, path].flatMap((file) =>
         existsSync(file) ? readFileSync(file, "utf8").split("\n").flatMap(parseLine) : [],

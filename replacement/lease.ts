@@ -1,10 +1,10 @@
 /**
- * Leadership: of several daemons one acts, for as long as it holds a lock that has to be renewed.
+ * Leadership: of several daemons, one acts as long as it holds a lock that it must renew.
  *
- * A lock cannot keep its holder from acting once it is lost, so the holder keeps itself from it: it counts from when the
- * last renewal that succeeded was *sent*, and stops itself well before anybody else can have the lock.
+ * A lock cannot stop its former holder from acting, so the holder stops itself. It counts from when it *sent* the last
+ * successful renewal, and stops well before another daemon can acquire the lock.
  */
-import type { Stopwatch } from "./clock";
+import type { Stopwatch } from "../lib/clock";
 
 /** Who holds the lock, for people. */
 export interface Holder {
@@ -13,21 +13,21 @@ export interface Holder {
     readonly pid: number;
 }
 
-/** A lock service, such as Consul. All of these throw when it cannot be reached. */
+/** A lock service, such as Consul. All methods throw when it cannot be reached. */
 export interface Locks {
-    /** Opens a session, which ends when it is not renewed for its time to live. */
+    /** Opens a session. It ends unless it is renewed within its time to live. */
     open(): Promise<string>;
-    /** Whether the session still exists; then it lives on. */
+    /** Renews the session; false when it no longer exists. */
     renew(session: string): Promise<boolean>;
     /**
-     * Takes the lock for the session, or finds that the session has it.
+     * Acquires the lock for the session. Succeeds also when the session already holds it.
      *
-     * @returns the lock's epoch, which is greater for every new holder; undefined when another one has the lock.
+     * @returns the lock's epoch, which grows with each new holder; undefined when another session holds the lock.
      */
     acquire(session: string, holder: Holder): Promise<number | undefined>;
-    /** Gives the lock back, if the session has it, and ends the session. */
+    /** Releases the lock, if the session holds it, and ends the session. */
     release(session: string): Promise<void>;
-    /** Who has the lock; undefined when nobody has. */
+    /** Who holds the lock; undefined when nobody does. */
     holder(): Promise<(Holder & { readonly epoch: number }) | undefined>;
 }
 
@@ -35,33 +35,33 @@ export interface Locks {
 export interface LeaseTimes {
     /** The session's time to live. Consul waits up to twice as long before it ends the session. */
     readonly ttl: number;
-    /** How long nobody gets the lock of a session that ended without giving it back. */
+    /** How long nobody can acquire the lock of a session that ended without releasing it. */
     readonly lockDelay: number;
-    /** From one renewal to the next, and from one try to get the lock to the next. */
+    /** Time between two renewals, and between two tries to acquire the lock. */
     readonly renew: number;
-    /** The holder stops itself so long after its last renewal that succeeded was sent. */
+    /** The holder stops itself this long after it sent the last successful renewal. */
     readonly stopAfter: number;
-    /** From one renewal that failed to the next. */
+    /** Time from a failed renewal to the next. */
     readonly retry: number;
 }
 
 /**
- * TTL 15 s (Consul's shortest is 10 s) and lock-delay 15 s are what Consul's own documentation takes. With a renewal
- * every 5 s one may be lost, and 5 s are left between stopping oneself and the earliest end of the session.
+ * TTL 15 s (Consul's minimum is 10 s) and lock-delay 15 s are the values in Consul's documentation. With a renewal every
+ * 5 s one may be lost, and the holder stops itself 5 s before the earliest end of the session.
  */
 export const leaseTimes: LeaseTimes = { ttl: 15, lockDelay: 15, renew: 5, stopAfter: 10, retry: 1 };
 
-/** The right to act, as long as it holds. */
+/** The right to act, while it holds. */
 export interface Lease {
-    /** The session that holds the lock: what a write to the store is bound to. */
+    /** The session that holds the lock. Writes to the store are bound to it. */
     readonly session: string;
-    /** The fencing number: greater for every new leader. */
+    /** The fencing number, which grows with each new leader. */
     readonly epoch: number;
-    /** Aborted when the lease does not hold any more; whatever acts is to be interrupted then. */
+    /** Aborted when the lease is lost. Interrupt all actions then. */
     readonly lost: AbortSignal;
-    /** Whether it holds at this very moment. Asks no timer, so it is right even in a process that was stopped. */
+    /** Whether it holds at this moment. Relies on no timer, so the answer is right even after the process was suspended. */
     holds(): boolean;
-    /** Says that it does not hold, because the lock service said so otherwise. */
+    /** Ends the lease, for instance after a write was refused. */
     revoke(reason: string): void;
 }
 
@@ -73,24 +73,24 @@ export type LeaseEvent =
     | { readonly kind: "released"; readonly epoch: number }
     | { readonly kind: "error"; readonly message: string };
 
-/** What {@link lead} needs. */
-export interface ElectorParts {
+/** What {@link lead} works with. */
+export interface LeadershipParts {
     readonly locks: Locks;
     readonly clock: Stopwatch;
     readonly holder: Holder;
-    /** Ends it: the term's end is awaited, and the lock given back. */
+    /** Ends the leadership: {@link lead} awaits the term's end and releases the lock. */
     readonly signal: AbortSignal;
     readonly times?: LeaseTimes;
-    /** Told of every change, and of the first of equal errors. Must not throw. */
+    /** Receives every change, and the first of several equal errors. Must not throw. */
     readonly tell?: (event: LeaseEvent) => void;
-    /** Told of the session, before it can hold the lock, so that a successor on this machine can give it back. */
+    /** Receives the session before it can hold the lock, so that a successor on this machine can release it. */
     readonly onSession?: (session: string) => void;
 }
 
 /**
- * Runs `term` whenever this daemon is the leader. A term has to end soon after its lease is lost; it must not throw.
+ * Runs `term` whenever this daemon is the leader. A term must end soon after its lease is lost, and must not throw.
  */
-export async function lead(parts: ElectorParts, term: (lease: Lease) => Promise<void>): Promise<void> {
+export async function lead(parts: LeadershipParts, term: (lease: Lease) => Promise<void>): Promise<void> {
     const { locks, clock, holder, signal, times = leaseTimes, tell = () => undefined, onSession } = parts;
     let session: { readonly id: string; readonly sentAt: Moment } | undefined;
     let told = "";
@@ -111,9 +111,9 @@ export async function lead(parts: ElectorParts, term: (lease: Lease) => Promise<
             if (session && epoch !== undefined) {
                 told = "";
                 const { id, sentAt: since } = session;
-                // Whatever comes of it, the next term has a session of its own.
+                // The next term opens a new session, however this one ends.
                 session = undefined;
-                await serve({ ...parts, times, tell }, id, epoch, since, term);
+                await serveTerm({ ...parts, times, tell }, id, epoch, since, term);
                 continue;
             }
             const other = await locks.holder();
@@ -126,7 +126,7 @@ export async function lead(parts: ElectorParts, term: (lease: Lease) => Promise<
     if (session) await locks.release(session.id).catch(() => undefined);
 }
 
-/** A moment by both clocks: what one of them does not notice (a suspended machine, a clock set) the other may. */
+/** A moment by both clocks. One may notice what the other does not: a suspended machine, or a clock that was set. */
 interface Moment {
     readonly now: number;
     readonly elapsed: number;
@@ -136,14 +136,14 @@ function momentOf(clock: Stopwatch): Moment {
     return { now: clock.now(), elapsed: clock.elapsed() };
 }
 
-/** Seconds since a moment, by the clock that says more. */
+/** Seconds since a moment, by the clock that shows more. */
 function secondsSince(moment: Moment, clock: Stopwatch): number {
     return Math.max(clock.now() - moment.now, clock.elapsed() - moment.elapsed);
 }
 
-/** One term: the lease is renewed beside it, and watched. */
-async function serve(
-    { locks, clock, times, tell, signal }: ElectorParts & { times: LeaseTimes; tell: (event: LeaseEvent) => void },
+/** Runs one term, while renewing and watching its lease. */
+async function serveTerm(
+    { locks, clock, times, tell, signal }: LeadershipParts & { times: LeaseTimes; tell: (event: LeaseEvent) => void },
     session: string,
     epoch: number,
     since: Moment,
@@ -158,7 +158,7 @@ async function serve(
         lost.abort(new Error(reason));
     };
     const left = () => times.stopAfter - secondsSince(sentAt, clock);
-    const expired = () => revoke(`no renewal succeeded that was sent in the last ${times.stopAfter} s`);
+    const expired = () => revoke(`no renewal of the last ${times.stopAfter} s succeeded`);
     const lease: Lease = {
         session,
         epoch,
@@ -180,7 +180,7 @@ async function serve(
             try {
                 if (await locks.renew(session)) sentAt = moment;
                 else revoke("the session has ended");
-                // From sending to sending, however long an answer takes.
+                // Counted from when the renewal was sent, however long the answer took.
                 pause = Math.max(0, times.renew - secondsSince(moment, clock));
             } catch {
                 pause = times.retry;
@@ -197,7 +197,7 @@ async function serve(
         await term(lease);
     }
     ended.abort();
-    // What acted has ended, so the lock may go to another one at once, even when it is in doubt who has it.
+    // The term has ended, so another daemon may have the lock at once, even if it is uncertain who holds it.
     await locks.release(session).catch(() => undefined);
     if (!lost.signal.aborted) tell({ kind: "released", epoch });
     if (!signal.aborted) await clock.sleep(times.retry, signal);

@@ -1,20 +1,30 @@
-/** The loop: observe, decide, act, and once more. */
-import { type Outcome, type Report, replaceServer } from "./actor";
-import type { Clock } from "./clock";
-import { type Action, type Decision, decide, signature, whyNot } from "./decide";
-import type { Desk } from "./desk";
-import type { Engine, Operation } from "./engine";
+/** The loop: observe, decide, act, repeat. */
+
+import type { Clock } from "../lib/clock";
+import { type Outcome, type Report, replaceServer } from "./act/actor";
+import type { Engine, Operation } from "./act/engine";
+import type { Action } from "./core/action";
+import { decide, signature, whyNot } from "./core/decide";
+import type { Decision } from "./core/decision";
+import {
+    beginReplacement,
+    breakContinuity,
+    lastingPart,
+    type Memory,
+    type Settlement,
+    settleReplacement,
+} from "./core/loopMemory";
+import type { Observation, Sight } from "./core/observation";
+import type { ReplacementPolicy } from "./core/policy";
+import { type OrphanCleanup, planRecovery, type Step } from "./core/recovery";
 import type { Journal, JournalEntry } from "./journal";
 import type { Lease } from "./lease";
-import { begin, interrupted, lasting, type Memory, type Settlement, settle } from "./memory";
-import type { Observation, Sight } from "./observation";
-import type { Observe } from "./observe";
-import type { Wake } from "./observers/watch";
-import type { ReplacementPolicy } from "./policy";
-import { type Janitor, planRecovery, type Step } from "./recovery";
+import type { Observe } from "./observe/observers";
+import type { Wake } from "./observe/wake";
+import type { OperatorCommands } from "./operatorCommands";
 import { FencedOff, type Store, type Stored } from "./store";
 
-/** What the loop is made of. */
+/** What the loop works with. */
 export interface LoopParts {
     readonly observe: Observe;
     readonly store: Store;
@@ -22,91 +32,97 @@ export interface LoopParts {
     readonly journal: Journal;
     readonly policy: ReplacementPolicy;
     readonly clock: Clock;
-    /** Ends the loop. A replacement that was begun is finished first. */
+    /** Ends the loop, after a replacement that has begun. */
     readonly signal: AbortSignal;
-    /** Interrupts even that. Default: never. */
+    /** Interrupts a replacement that has begun. Default: never. */
     readonly abort?: AbortSignal;
-    /** The right to act; without one there is nobody else who could. Its loss ends the loop and what it is doing. */
+    /** The right to act. Losing it ends the loop and interrupts its actions. Default: no other daemon can act. */
     readonly lease?: Lease;
-    /** Name of this machine, to be remembered with what is begun. Default: empty. */
+    /** Name of this machine, remembered with each replacement. Default: empty. */
     readonly host?: string;
-    /** Settles what earlier runs have left behind. Default: nothing is looked for. */
-    readonly janitor?: Janitor;
-    /** Where operators' requests are answered. */
-    readonly desk?: Pick<Desk, "reply">;
-    /** Ends the wait for the next round early. Default: it is always as long as the policy says. */
+    /** Settles leftovers of earlier runs. Default: none. */
+    readonly orphanCleanup?: OrphanCleanup;
+    /** Answers operators' requests. */
+    readonly commands?: Pick<OperatorCommands, "reply">;
+    /** Ends the wait for the next round early. Default: always waits as long as the policy says. */
     readonly wake?: Wake;
-    /** Told of every decision, whether or not it is worth a line in the journal. May throw. */
+    /** Receives every decision, journaled or not. May throw. */
     readonly onDecision?: (decision: Decision, observation: Observation) => void;
-    /** Told of every entry of the journal, and of what could not be written there. Must not throw. */
+    /** Receives every entry of the journal, and errors of writing it. Must not throw. */
     readonly log?: (entry: JournalEntry) => void;
 }
 
 /**
- * Runs until its signal is aborted or its lease is lost. Whatever fails is journaled and tried again in the next round.
+ * Runs until its signal is aborted or its lease is lost. It journals failures and tries again in the next round.
  */
-export async function runLoop(given: LoopParts): Promise<void> {
-    const { clock, policy, lease } = given;
+export async function runLoop(loopParts: LoopParts): Promise<void> {
+    const { clock, policy, lease } = loopParts;
     const never = new AbortController().signal;
     const either = (signal = never) => (lease ? AbortSignal.any([signal, lease.lost]) : signal);
-    const parts = { ...given, signal: either(given.signal), abort: either(given.abort) };
+    const parts = { ...loopParts, signal: either(loopParts.signal), abort: either(loopParts.abort) };
     const { signal } = parts;
     const loop = new Loop(parts);
     const epoch = lease ? { epoch: lease.epoch } : {};
     loop.write({ kind: "start", time: clock.now(), pid: process.pid, policy, ...epoch });
     while (!signal.aborted) {
         await loop.round();
-        if (!signal.aborted) await pause(parts);
+        if (!signal.aborted) await pause(parts, loop.previewing);
     }
     const deposed = lease?.lost.aborted === true;
+    await loop.quiet();
     if (!deposed) await loop.end();
-    loop.write({ kind: "stop", time: clock.now(), reason: deposed ? "not the leader any more" : "told to stop" });
+    loop.write({ kind: "stop", time: clock.now(), reason: deposed ? "no longer the leader" : "told to stop" });
 }
 
-/** Looking more often than this brings nothing, in seconds, however often something changes. */
+/** Shortest time between two rounds, in seconds, however often something changes. */
 const SHORTEST_PAUSE = 1;
 
-/** Waits for the next round: for the interval, or until something has changed. */
-async function pause({ clock, policy: { intervalSeconds }, signal, wake }: LoopParts): Promise<void> {
-    if (!wake || intervalSeconds <= SHORTEST_PAUSE) return clock.sleep(intervalSeconds, signal);
+/** Waits for the next round: for the interval, or until something has changed, or until `soon` is settled. */
+async function pause(
+    { clock, policy: { intervalSeconds }, signal, wake }: LoopParts,
+    soon: Promise<unknown> | undefined,
+): Promise<void> {
+    if (intervalSeconds <= SHORTEST_PAUSE || (!wake && !soon)) return clock.sleep(intervalSeconds, signal);
     await clock.sleep(SHORTEST_PAUSE, signal);
     const over = new AbortController();
     const either = AbortSignal.any([signal, over.signal]);
-    await Promise.race([clock.sleep(intervalSeconds - SHORTEST_PAUSE, either), wake(either)]);
+    const events = [clock.sleep(intervalSeconds - SHORTEST_PAUSE, either), wake?.(either), soon];
+    await Promise.race(events.filter((event) => event !== undefined));
     over.abort();
 }
 
 class Loop {
-    /** The memory as it is here, and which version of the store's it goes back to. */
+    /** The current memory, and the stored version that it is based on. */
     private memory: Stored | undefined;
-    /** The lasting part of what the store holds, and when it was written. */
+    /** The lasting part of the stored memory, and when it was written. */
     private saved = { lasting: "", time: Number.NEGATIVE_INFINITY };
-    /** The end of a replacement that is not in the store yet. */
+    /** The end of a replacement that is not stored yet. */
     private unsettled: ((memory: Memory) => Memory) | undefined;
     private lastSignature = "";
-    /** What failed the last time, so that it is not told every second. */
+    /** Current failures, so that each is reported once. */
     private readonly failing = new Map<string, string>();
-    /** Whether what was seen before must not be used again, because this loop has changed it. */
+    /** Whether observers must not use earlier answers, because this loop has changed something. */
     private fresh = true;
-    /** What the last search for leftovers came to, when it was, and whether it may be relied upon. */
+    /** Result and time of the last search for leftovers, and whether it is still valid. */
     private leftovers: { readonly unsettled?: string; readonly time: number; readonly valid: boolean } | undefined;
     private lastSeen: Observation | undefined;
-    /** The preview that was made last before there was enough evidence to act. */
-    private ahead: Ahead | undefined;
+    /** The last preview that was made before the evidence was complete. */
+    private earlyPreview: EarlyPreview | undefined;
+    /** The preview that this round began; once it is there, the loop looks again. */
+    previewing: Promise<unknown> | undefined;
 
     constructor(private readonly parts: LoopParts) {}
 
     async round(): Promise<void> {
         const { store, policy } = this.parts;
+        this.previewing = undefined;
         const memory = this.memory ?? (await this.attempt("memory", () => store.load()));
         if (!memory) return;
         if (!this.memory) this.loaded(memory);
-        await this.tidy();
+        await this.cleanUp();
         if (!this.memory || this.parts.signal.aborted) return;
-        let decision = await this.attempt("observe", () => this.look());
-        if (decision?.next && (await this.previewAhead(decision.next))) {
-            decision = await this.attempt("observe", () => this.lookAfterPreview());
-        }
+        const decision = await this.attempt("observe", () => this.look());
+        if (decision?.next) await this.previewAhead(decision.next);
         if (!decision || this.parts.signal.aborted) return;
         const [action] = decision.actions;
         const report = action && (await this.act(action));
@@ -114,7 +130,12 @@ class Loop {
         await this.answer(decision, report);
     }
 
-    /** Stores what is not stored yet. */
+    /** Waits until the engine does nothing more. */
+    async quiet(): Promise<void> {
+        await this.earlyPreview?.operations;
+    }
+
+    /** Stores what has changed. */
     async end(): Promise<void> {
         if (this.memory) await this.saveWhenDue(Number.POSITIVE_INFINITY);
     }
@@ -138,11 +159,11 @@ class Loop {
     }
 
     private loaded(stored: Stored): void {
-        this.saved = { lasting: lasting(stored.memory), time: this.parts.clock.now() };
+        this.saved = { lasting: lastingPart(stored.memory), time: this.parts.clock.now() };
         this.memory = this.unsettled ? { ...stored, memory: this.unsettled(stored.memory) } : stored;
     }
 
-    /** Does it, and gives undefined when it throws, which is journaled unless it was the same the last time. */
+    /** Runs a step. Returns undefined when it throws, and journals the error unless it is the same as the last time. */
     private async attempt<T>(where: string, step: () => Promise<T>): Promise<T | undefined> {
         try {
             const result = await step();
@@ -171,39 +192,49 @@ class Loop {
         const sign = signature(decision);
         if (sign !== this.lastSignature) {
             this.lastSignature = sign;
-            const { memory: _, ...told } = decision;
-            this.write({ kind: "decision", time: decision.time, decision: told, observation });
+            const { memory: _, ...journaled } = decision;
+            this.write({ kind: "decision", time: decision.time, decision: journaled, observation });
         }
         await this.attempt("snapshot", async () => onDecision?.(decision, observation));
         return decision;
     }
 
-    /** The same; a preview may take longer than observations may be apart, and that is no reason to begin anew. */
+    /** Observes and decides without breaking continuity, because a preview may take longer than `maxGapSeconds`. */
     private lookAfterPreview(): Promise<Decision> {
         return this.look({ ...this.parts.policy, maxGapSeconds: Number.POSITIVE_INFINITY });
     }
 
     /**
-     * Uses the time until there is enough evidence for the preview, which changes nothing. It is made once for each
-     * server and version of the state. @returns whether it was made now, so that it is time to look again.
+     * Begins the preview, which changes nothing, while the loop goes on to look until the evidence is complete; once for
+     * each server and version of the state. Awaits only an earlier preview, because the engine makes one at a time.
      */
-    private async previewAhead(next: Action): Promise<boolean> {
+    private async previewAhead(next: Action): Promise<void> {
         const { engine, clock, signal, policy, lease } = this.parts;
         const stateVersion = this.lastSeen?.deployment.stateVersion;
         const { serverId } = next;
-        if (stateVersion === undefined) return false;
-        if (this.ahead?.serverId === serverId && this.ahead.stateVersion === stateVersion) return false;
-        const stamp = lease && { slot: next.slot, epoch: lease.epoch };
-        // What goes wrong now is told when the replacement asks again.
-        const operations = await engine.previewReplace(next.urn, signal, stamp).catch(() => undefined);
-        this.ahead = { serverId, stateVersion, operations, until: clock.now() + policy.maxGapSeconds };
-        return true;
+        if (stateVersion === undefined) return;
+        if (this.earlyPreview?.serverId === serverId && this.earlyPreview.stateVersion === stateVersion) return;
+        await this.earlyPreview?.operations;
+        if (signal.aborted) return;
+        const replacementEpoch = lease && { slot: next.slot, epoch: lease.epoch };
+        const early: EarlyPreview = {
+            serverId,
+            stateVersion,
+            // The replacement's own preview reports errors.
+            operations: engine.previewReplace(next.urn, signal, replacementEpoch).catch(() => undefined),
+            until: undefined,
+        };
+        void early.operations.then(() => {
+            early.until = clock.now() + policy.maxGapSeconds;
+        });
+        this.earlyPreview = early;
+        this.previewing = early.operations;
     }
 
-    /** Looks for leftovers when it is time to, and settles them. */
-    private async tidy(): Promise<void> {
-        const { janitor, clock, policy, signal } = this.parts;
-        if (!janitor) return;
+    /** Searches for leftovers when a search is due, and settles them. */
+    private async cleanUp(): Promise<void> {
+        const { orphanCleanup, clock, policy, signal } = this.parts;
+        if (!orphanCleanup) return;
         const seen = Object.keys(this.known.memory.sightings ?? {}).length > 0;
         const { leftovers } = this;
         const pause = leftovers?.unsettled
@@ -214,13 +245,13 @@ class Loop {
         const due = !leftovers?.valid || clock.now() - leftovers.time >= pause;
         if (!due) return;
         const plan = await this.attempt("leftovers", async () => {
-            const found = await janitor.search(signal);
+            const found = await orphanCleanup.search(signal);
             const now = { time: clock.now(), epoch: this.parts.lease?.epoch ?? Number.MAX_SAFE_INTEGER };
             return planRecovery(found, this.known.memory, now, policy);
         });
         if (!plan) {
-            // What was settled stays so, unless something has been done since.
-            const unsettled = leftovers?.valid ? leftovers.unsettled : "it cannot be seen whether there is one";
+            // The last result stays valid unless the loop has acted since.
+            const unsettled = leftovers?.valid ? leftovers.unsettled : "the search for one failed";
             this.leftovers = {
                 ...(unsettled ? { unsettled } : {}),
                 time: clock.now(),
@@ -234,25 +265,27 @@ class Loop {
         const { unsettled } = plan;
         this.leftovers = { ...(unsettled ? { unsettled } : {}), time: clock.now(), valid: plan.steps.length === 0 };
         if (JSON.stringify(before) !== JSON.stringify(plan.sightings)) await this.saveWhenDue(0);
-        if (plan.steps.length > 0) await this.settleLeftovers(janitor, plan.steps);
+        if (plan.steps.length > 0) await this.settleLeftovers(orphanCleanup, plan.steps);
     }
 
-    private async settleLeftovers(janitor: Janitor, steps: readonly Step[]): Promise<void> {
+    private async settleLeftovers(orphanCleanup: OrphanCleanup, steps: readonly Step[]): Promise<void> {
         const { store, clock, policy, lease, signal, abort = signal } = this.parts;
         if (policy.paused || policy.dryRun || !this.memory) return;
         const pause = await this.attempt("pause", async () => ({ pressed: (await store.pause()) !== undefined }));
         if (pause?.pressed !== false) return;
+        // A step may run the engine, which does one thing at a time.
+        await this.quiet();
         this.fresh = true;
-        // The write that only the leader can make comes first, as before a replacement.
+        // Only the leader can write, so the write comes first, as before a replacement.
         await this.saveWhenDue(Number.NEGATIVE_INFINITY);
         for (const step of steps) {
             if (!this.memory || signal.aborted || lease?.holds() === false) return;
-            const error = await janitor.carryOut(step, abort).then(
+            const error = await orphanCleanup.carryOut(step, abort).then(
                 () => undefined,
                 (thrown: Error) => thrown.message,
             );
             const sign = `${step.kind} ${step.reason}`;
-            // What fails each time is told once.
+            // Report a repeated failure once.
             if (error !== undefined && this.failing.get(sign) === error) continue;
             if (error !== undefined) this.failing.set(sign, error);
             else this.failing.delete(sign);
@@ -260,11 +293,11 @@ class Loop {
         }
     }
 
-    /** Tells an operator what came of the request that this decision was made with. */
+    /** Answers the operator's request that was part of this decision. */
     private async answer(decision: Decision, report: Report | undefined): Promise<void> {
-        const { desk, clock } = this.parts;
+        const { commands, clock } = this.parts;
         const request = this.lastSeen?.request;
-        if (!desk || !request) return;
+        if (!commands || !request) return;
         const acted = report !== undefined && decision.actions[0]?.slot === request.slot;
         const outcome = acted ? report.outcome : undefined;
         const text = !outcome
@@ -273,7 +306,7 @@ class Loop {
               ? `${outcome.kind}: ${outcome.reason}`
               : `${request.slot} was replaced`;
         const answer = { id: request.id, done: outcome?.kind === "done", text, time: clock.now() };
-        if (await this.attempt("answer", async () => desk.reply(answer).then(() => true))) {
+        if (await this.attempt("answer", async () => commands.reply(answer).then(() => true))) {
             this.write({ kind: "request", time: clock.now(), request, done: answer.done, text });
         }
     }
@@ -288,36 +321,46 @@ class Loop {
             });
             return controller.signal;
         };
-        const { ahead } = this;
-        const usable = ahead?.operations && ahead.serverId === action.serverId && clock.now() < ahead.until;
-        this.ahead = undefined;
+        const { earlyPreview } = this;
+        this.earlyPreview = undefined;
+        let previewedVersion: string | undefined;
+        const previewed = async () => {
+            // A preview of another server is awaited, too: the engine does one thing at a time.
+            const operations = await earlyPreview?.operations;
+            if (operations === undefined || earlyPreview?.serverId !== action.serverId) return undefined;
+            if (clock.now() >= (earlyPreview.until ?? 0)) return undefined;
+            previewedVersion = earlyPreview.stateVersion;
+            return operations;
+        };
         const report = await replaceServer(action, engine, {
-            ...(usable ? { previewed: ahead.operations } : {}),
-            confirm: () => this.confirm(action, usable ? ahead.stateVersion : undefined),
-            take: () => this.take(action),
+            previewed: previewed(),
+            confirm: () => this.confirm(action, previewedVersion),
+            takeBudget: () => this.take(action),
             now: () => clock.now(),
             stop: signal,
             abort,
             late,
-            ...(lease ? { leads: () => lease.holds(), stamp: { slot: action.slot, epoch: lease.epoch } } : {}),
+            ...(lease
+                ? { leads: () => lease.holds(), replacementEpoch: { slot: action.slot, epoch: lease.epoch } }
+                : {}),
         });
         over.abort();
         this.fresh = true;
         if (this.leftovers) this.leftovers = { ...this.leftovers, valid: false };
-        // Nobody has looked at the other servers meanwhile.
-        if (this.memory) this.memory = { ...this.memory, memory: interrupted(this.memory.memory) };
+        // Nobody has observed the other servers in the meantime.
+        if (this.memory) this.memory = { ...this.memory, memory: breakContinuity(this.memory.memory) };
         this.write({ kind: "action", time: clock.now(), action, report });
         const settlement = settlementOf(report);
         if (!settlement) return report;
         const time = clock.now();
-        const settled = (memory: Memory) => settle(memory, action, settlement, time, policy);
+        const settled = (memory: Memory) => settleReplacement(memory, action, settlement, time, policy);
         this.unsettled = settled;
         if (this.memory) this.memory = { ...this.memory, memory: settled(this.memory.memory) };
         await this.saveWhenDue(0);
         return report;
     }
 
-    /** @param stateVersion the one that was previewed, when that was earlier. */
+    /** @param stateVersion the version of an earlier preview; undefined when the preview was made just now. */
     private async confirm(action: Action, stateVersion: string | undefined): Promise<boolean> {
         this.fresh = true;
         const [again] = (await this.lookAfterPreview()).actions;
@@ -327,8 +370,8 @@ class Loop {
 
     private async take(action: Action): Promise<boolean> {
         const { lease, host = "", clock } = this.parts;
-        const begun = begin(this.known.memory, action, clock.now(), lease && { epoch: lease.epoch, host });
-        // Until the store has answered it is not known what it holds, so it is read again should this fail.
+        const begun = beginReplacement(this.known.memory, action, clock.now(), lease && { epoch: lease.epoch, host });
+        // If this write fails, nobody knows what the store holds, so the loop reads it again.
         const { index } = this.known;
         this.memory = undefined;
         const stored = await this.parts.store.save(begun, index, lease);
@@ -340,14 +383,14 @@ class Loop {
 
     private stored(stored: Stored): void {
         this.memory = stored;
-        this.saved = { lasting: lasting(stored.memory), time: this.parts.clock.now() };
+        this.saved = { lasting: lastingPart(stored.memory), time: this.parts.clock.now() };
     }
 
-    /** Saves what must last at once, and the rest when the store's memory is older than so many seconds. */
+    /** Saves lasting changes at once, and the rest when the stored memory is older than `seconds`. */
     private async saveWhenDue(seconds: number): Promise<void> {
         const memory = this.memory;
         if (!memory) return;
-        const changed = lasting(memory.memory) !== this.saved.lasting;
+        const changed = lastingPart(memory.memory) !== this.saved.lasting;
         if (!changed && this.parts.clock.now() - this.saved.time < seconds) return;
         await this.attempt("save", async () => {
             const stored = await this.parts.store.save(memory.memory, memory.index, this.parts.lease);
@@ -355,30 +398,30 @@ class Loop {
                 this.unsettled = undefined;
                 this.stored(stored);
             } else {
-                // Somebody else wrote, such as an operator: theirs counts, and what is not in it is done again.
+                // Somebody else, such as an operator, has written. Their memory counts, so the loop reads it again.
                 this.memory = undefined;
             }
         });
     }
 }
 
-/** A preview that was made before there was enough evidence to act. */
-interface Ahead {
+/** A preview that was made before the evidence was complete. */
+interface EarlyPreview {
     readonly serverId: string;
-    /** The version of the deployment's state that it is of. */
+    /** The version of the deployment's state that it previewed. */
     readonly stateVersion: string;
     /** Undefined when it failed. */
-    readonly operations: readonly Operation[] | undefined;
-    /** Seconds since 1970: what the program reads from the cloud may have changed after that. */
-    readonly until: number;
+    readonly operations: Promise<readonly Operation[] | undefined>;
+    /** Seconds since 1970. After that, what the program reads from the cloud may have changed. Undefined until it is made. */
+    until: number | undefined;
 }
 
 function sightOf(unsettled: string | undefined): Sight {
     return unsettled === undefined ? { seen: true } : { seen: false, error: unsettled };
 }
 
-/** What the memory has to be told of an outcome; undefined when nothing came of it. */
+/** What the memory records of an outcome; undefined when nothing happened. */
 function settlementOf({ outcome }: Report): Settlement | undefined {
-    const nothing: readonly Outcome["kind"][] = ["outdated", "notTaken", "stopped", "deposed"];
-    return nothing.includes(outcome.kind) ? undefined : (outcome as Settlement);
+    const withoutEffect: readonly Outcome["kind"][] = ["outdated", "notTaken", "stopped", "deposed"];
+    return withoutEffect.includes(outcome.kind) ? undefined : (outcome as Settlement);
 }

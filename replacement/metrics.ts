@@ -1,17 +1,17 @@
-/** What the daemon tells a monitoring system: metrics in Prometheus' text format, and whether it is well. */
+/** Metrics of the daemon in Prometheus' text format, and its health endpoint. */
 import * as http from "node:http";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Condition, Decision } from "./decide";
+import type { Condition, Decision } from "./core/decision";
+import type { Observation } from "./core/observation";
 import type { JournalEntry } from "./journal";
-import type { Observation } from "./observation";
 
 const conditions: readonly Condition[] = ["healthy", "starting", "suspect", "lost", "gone"];
 
-/** How the daemon is, for its health endpoint. */
+/** The daemon's health. */
 export interface Health {
     readonly healthy: boolean;
     readonly role: "leader" | "standby";
-    /** When it last looked, or renewed what it needs to lead; seconds since 1970. */
+    /** When it last observed, or renewed its session; seconds since 1970. */
     readonly lastSign: number;
 }
 
@@ -28,7 +28,7 @@ export class Metrics {
         labelNames: ["condition"],
         ...this.of,
     });
-    private readonly gates = new Gauge({
+    private readonly poolRules = new Gauge({
         name: this.name("pool_gate_passed"),
         help: "1 where a rule about the whole pool lets a replacement through",
         labelNames: ["gate"],
@@ -42,7 +42,7 @@ export class Metrics {
     });
     private readonly lastLook = new Gauge({
         name: this.name("last_observation_timestamp_seconds"),
-        help: "when the leader last looked, seconds since 1970",
+        help: "when the leader last observed, seconds since 1970",
         ...this.of,
     });
     private readonly actions = new Counter({
@@ -53,13 +53,13 @@ export class Metrics {
     });
     private readonly recoveries = new Counter({
         name: this.name("recovery_steps_total"),
-        help: "leftovers of earlier runs that were settled, or could not be",
+        help: "steps of the orphan clean-up, by kind and result",
         labelNames: ["step", "result"],
         ...this.of,
     });
     private readonly errors = new Counter({
         name: this.name("errors_total"),
-        help: "errors that were journaled, by where",
+        help: "journaled errors, by where they occurred",
         labelNames: ["where"],
         ...this.of,
     });
@@ -71,7 +71,7 @@ export class Metrics {
     });
     private readonly observeSeconds = new Histogram({
         name: this.name("observe_seconds"),
-        help: "how long one look of all observers took",
+        help: "how long one observation by all observers took",
         buckets: [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
         ...this.of,
     });
@@ -90,7 +90,7 @@ export class Metrics {
         for (const condition of conditions) {
             this.slots.set({ condition }, decision.slots.filter((slot) => slot.condition === condition).length);
         }
-        for (const { gate, passed } of decision.pool) this.gates.set({ gate }, Number(passed));
+        for (const { gate, passed } of decision.pool) this.poolRules.set({ gate }, Number(passed));
         for (const observer of ["deployment", "consul", "controlPlane"] as const) {
             this.observers.set({ observer }, Number(observation[observer].seen));
         }
@@ -109,18 +109,18 @@ export class Metrics {
             this.epoch.set(entry.event.epoch);
         } else if (entry.kind === "leadership" && (entry.event.kind === "lost" || entry.event.kind === "released")) {
             this.leader.set(0);
-            // What the next leader sees is for the next leader to tell.
+            // The next leader reports these.
             this.slots.reset();
-            this.gates.reset();
+            this.poolRules.reset();
         }
     }
 }
 
 /**
- * Serves `/metrics` and `/health` (200, or 503 when the daemon is not well) on one address of the machine.
+ * Serves `/metrics` and `/health` (200, or 503 when the daemon is unhealthy) on one address of the machine.
  *
  * @param listen `ADDRESS:PORT`.
- * @throws Error when the address is not to be had.
+ * @throws Error when the address is not available.
  */
 export async function serveMetrics(listen: string, metrics: Metrics, health: () => Health): Promise<http.Server> {
     const { hostname, port } = new URL(`http://${listen}`);
@@ -142,7 +142,7 @@ export async function serveMetrics(listen: string, metrics: Metrics, health: () 
                 return answer(404, "text/plain", "there are /metrics and /health\n");
         }
     });
-    // Whoever asks is a neighbour; a connection that lingers must not keep the daemon.
+    // An idle connection must not delay the daemon's end.
     server.keepAliveTimeout = 1000;
     await new Promise<void>((resolve, reject) => {
         server.once("error", reject);

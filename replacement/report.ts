@@ -1,23 +1,22 @@
-/** Texts for the person on call. Times are in UTC. */
-import type { Decision, SlotDecision } from "./decide";
+/** Texts for operators. Times are in UTC. */
+import type { Decision, SlotDecision, Verdict } from "./core/decision";
+import type { Pause } from "./core/observation";
 import type { JournalEntry } from "./journal";
 import type { LeaseEvent } from "./lease";
-import type { Pause } from "./observation";
-import type { Verdict } from "./rules";
 import type { Snapshot } from "./snapshot";
 
-/** All that `status` tells of. */
+/** What `status` reports. */
 export interface Status {
     /** Seconds since 1970. */
     readonly now: number;
     readonly snapshot?: Snapshot;
-    /** The switch as it is now; "unknown" when it cannot be read. */
+    /** The pause switch as it is now; "unknown" when it cannot be read. */
     readonly pause?: Pause | "unknown";
     /** The last action of each slot. */
     readonly actions: readonly Extract<JournalEntry, { kind: "action" }>[];
 }
 
-/** Whether the loop's last look is recent enough to believe that it runs. */
+/** Whether the loop's last observation is recent enough to assume that it runs. */
 export function seemsToRun({ now, snapshot }: Status): boolean {
     if (!snapshot) return false;
     return now - snapshot.observation.time < 10 * snapshot.policy.intervalSeconds + 5;
@@ -26,12 +25,12 @@ export function seemsToRun({ now, snapshot }: Status): boolean {
 /** `status`, as text. */
 export function renderStatus(status: Status): string {
     const { now, snapshot, pause, actions } = status;
-    if (!snapshot) return "The replacement loop has not looked at anything yet.\n";
+    if (!snapshot) return "The replacement loop has not observed anything yet.\n";
     const { observation, decision, policy } = snapshot;
     const age = Math.max(0, Math.round(now - observation.time));
     const running = seemsToRun(status)
         ? `process ${snapshot.pid}, looked ${age} s ago`
-        : `does NOT seem to run, or a replacement is under way: its last look was ${age} s ago (process ${snapshot.pid})`;
+        : `does NOT seem to run, or is replacing a server: it last looked ${age} s ago (process ${snapshot.pid})`;
     const budgets = decision.pool.filter(({ gate }) => gate.startsWith("budget")).map(({ reason }) => reason);
     const { memory } = decision;
     return lines(
@@ -74,7 +73,7 @@ function pauseText(pause: Status["pause"], configured: boolean, inFile: boolean)
     return pause ? `yes, by ${pause.who} at ${clockTime(pause.when)}: ${pause.why}` : "no";
 }
 
-/** One decision with every rule's verdict; `slot` leaves the other slots out. */
+/** One decision with every rule's verdict; with `slot`, of that slot only. */
 export function renderDecision(decision: Omit<Decision, "memory">, slot?: string): string {
     const slots = decision.slots.filter((decided) => slot === undefined || decided.slot === slot);
     return lines(
@@ -93,7 +92,7 @@ function renderVerdict(scope: string, { gate, passed, reason, inputs }: Verdict)
     return `    ${passed ? "pass" : "STOP"}  ${scope}.${gate}: ${reason}${because}`;
 }
 
-/** One entry of the journal, or undefined when it has nothing to do with `slot`. */
+/** One entry of the journal; undefined when it does not concern `slot`. */
 export function renderEntry(entry: JournalEntry, slot?: string): string | undefined {
     const at = timestamp(entry.time);
     switch (entry.kind) {
@@ -136,9 +135,9 @@ function leadership(event: LeaseEvent): string {
         case "elected":
             return `leads from now on (epoch ${event.epoch})`;
         case "lost":
-            return `leads no longer (epoch ${event.epoch}): ${event.reason}`;
+            return `lost the lease (epoch ${event.epoch}): ${event.reason}`;
         case "released":
-            return `gives the leadership back (epoch ${event.epoch})`;
+            return `released the lease (epoch ${event.epoch})`;
         case "error":
             return `cannot reach the leader's lock: ${event.message}`;
     }

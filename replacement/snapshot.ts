@@ -1,30 +1,25 @@
-/** What the loop saw and decided last, on disk, so that `status` tells what the loop sees and not what it sees itself. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
-import type { Decision } from "./decide";
-import type { Observation } from "./observation";
-import type { ReplacementPolicy } from "./policy";
+/** The loop's last observation and decision on disk, so that `status` reports what the loop sees. */
+import { readJson, writeAtomically } from "../lib/files";
+import type { Decision } from "./core/decision";
+import type { Observation } from "./core/observation";
+import type { ReplacementPolicy } from "./core/policy";
 
-/** One look of the loop. */
+/** One observation and decision of the loop. */
 export interface Snapshot {
     readonly pid: number;
     readonly policy: ReplacementPolicy;
     readonly observation: Observation;
     readonly decision: Decision;
+    /** What needs a human, although the loop may still work. Absent in snapshots of earlier versions. */
+    readonly alarms?: readonly { readonly name: string; readonly text: string; readonly since: number }[];
 }
 
-/** Writes it so that readers see the old one or the new one, never a part. */
+/** Writes the snapshot atomically. */
 export function writeSnapshot(path: string, snapshot: Snapshot): void {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(`${path}.tmp`, JSON.stringify(snapshot), { mode: 0o640 });
-    renameSync(`${path}.tmp`, path);
+    writeAtomically(path, JSON.stringify(snapshot), 0o640, false);
 }
 
-/** The last one; undefined when there is none. */
+/** The last snapshot; undefined when there is none. */
 export function readSnapshot(path: string): Snapshot | undefined {
-    try {
-        return JSON.parse(readFileSync(path, "utf8")) as Snapshot;
-    } catch {
-        return undefined;
-    }
+    return readJson<Snapshot>(path);
 }

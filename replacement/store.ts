@@ -1,32 +1,32 @@
-/** Where the loop's memory and its pause switch are kept. */
+/** Stores of the loop's memory and its pause switch. */
 import { z } from "zod";
-import { emptyMemory, type Memory, memorySchema } from "./memory";
-import type { Pause } from "./observation";
-import type { ConsulHttp, KvOperation } from "./observers/consul";
+import type { ConsulHttp, KvOperation } from "../clients/consul";
+import { emptyMemory, type Memory, memorySchema } from "./core/loopMemory";
+import type { Pause } from "./core/observation";
 
-/** A memory, and by which version of it the next one is compared. */
+/** A memory and its version, which the next write compares. */
 export interface Stored {
     readonly memory: Memory;
     readonly index: number;
 }
 
-/** What a write is bound to: it is refused once this session does not hold the leader's lock any more. */
+/** Binds a write to a session. The store refuses it once the session no longer holds the leader's lock. */
 export interface Fence {
     readonly session: string;
 }
 
-/** A write was refused because the writer is not the leader any more. */
+/** The store refused a write because the writer is no longer the leader. */
 export class FencedOff extends Error {
     override readonly name = "FencedOff";
 }
 
-/** All of these throw when the store cannot be reached, or holds what this program does not understand. */
+/** A store. All methods throw when it cannot be reached or holds what this version does not understand. */
 export interface Store {
     load(): Promise<Stored>;
     /**
-     * Writes if nobody has since `index`, and if the fence holds; without one anybody may, such as an operator.
+     * Writes if the stored version is still `index` and the fence holds. Operators write without a fence.
      *
-     * @returns the new version, or undefined when somebody has written.
+     * @returns the new version, or undefined when somebody else has written.
      * @throws FencedOff when the fence does not hold.
      */
     save(memory: Memory, index: number, fence?: Fence): Promise<Stored | undefined>;
@@ -36,7 +36,7 @@ export interface Store {
     setPause(pause: Pause | undefined): Promise<void>;
 }
 
-/** A store in this process, for tests and simulations; `holds` tells whether a session has the lock. */
+/** A store in this process, for tests and simulations; `holds` tells whether a session holds the lock. */
 export function memoryStore(holds: (session: string) => boolean = () => true): Store {
     let stored: Stored = { memory: emptyMemory, index: 0 };
     let paused: Pause | undefined;
@@ -55,15 +55,15 @@ export function memoryStore(holds: (session: string) => boolean = () => true): S
     };
 }
 
-/** Where the keys are by default. */
+/** Default prefix of the loop's keys in Consul. */
 export const defaultPrefix = "gateway/replacement/";
 
-/** The key of the leader's lock below a prefix. It is never deleted, because its epoch would begin anew. */
+/** The key of the leader's lock below a prefix. Nothing deletes it, because the epoch would start anew. */
 export function lockKey(prefix = defaultPrefix): string {
     return `${prefix}leader`;
 }
 
-/** The pause switch, as it is stored. */
+/** The pause switch, as stored. */
 export const pauseSchema = z.object({ who: z.string(), why: z.string(), when: z.number() });
 
 /** Consul's KV store: keys `memory` and `paused` below `prefix`. */
@@ -74,7 +74,7 @@ export function consulStore(consul: ConsulHttp, prefix = defaultPrefix): Store {
     async function read<T>(key: string, schema: z.ZodType<T>): Promise<{ value: T; index: number } | undefined> {
         const found = await consul.getKey(key);
         if (!found) return undefined;
-        return { value: parse(`Consul's key ${key}`, found.value, schema), index: found.index };
+        return { value: parseStored(`Consul's key ${key}`, found.value, schema), index: found.index };
     }
 
     return {
@@ -106,8 +106,8 @@ export function consulStore(consul: ConsulHttp, prefix = defaultPrefix): Store {
     };
 }
 
-/** Reads what was stored at a `place`. @throws Error naming the place when it is not what this program understands. */
-export function parse<T>(place: string, text: string, schema: z.ZodType<T>): T {
+/** Parses what is stored at `place`. @throws Error naming the place when this version does not understand it. */
+export function parseStored<T>(place: string, text: string, schema: z.ZodType<T>): T {
     let value: unknown;
     try {
         value = JSON.parse(text);

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import { instanceRefs, type Layout, type Role, type RoleFile, secretRef } from "./role";
+import { instanceRefs, type Layout, type RoleFile, secretRef } from "../programs/machine";
+import type { Role } from "./role";
 
 /** The ports of Consul that this project uses; the numbers are Consul's defaults, HTTPS the customary one. */
 export const consulPorts = { server: 8300, gossip: 8301, http: 8500, https: 8501 } as const;
 
-/** What every Consul agent of a deployment, server or client, has to know. */
+/** What every Consul agent of a deployment needs to know, server or client. */
 export interface ConsulCluster {
     readonly datacenter: string;
     /** Where to find the servers: addresses or, on a cloud, an auto-join expression. */
@@ -46,7 +47,7 @@ export function agentSettings(cluster: ConsulCluster, layout: Layout, agentToken
     return {
         datacenter: cluster.datacenter,
         node_name: layout.machine,
-        // A name that is only known at boot is new each time; Consul makes up an id for it.
+        // An instance whose name is known only at boot is new each time, so Consul makes up its id.
         ...(instanceRefs(layout.machine).length > 0 ? {} : { node_id: nodeId(layout.machine) }),
         data_dir: paths.data,
         bind_addr: layout.address,
@@ -58,7 +59,7 @@ export function agentSettings(cluster: ConsulCluster, layout: Layout, agentToken
         acl: {
             enabled: true,
             default_policy: "deny",
-            // Keeps what was allowed allowed while no server can be asked.
+            // While no server answers, what was allowed stays allowed.
             down_policy: "extend-cache",
             enable_token_persistence: true,
             tokens: { agent: secretRef(agentToken) },
@@ -93,10 +94,10 @@ export function agentRole(
                 description: "Consul agent",
                 argv: [paths.binary, "agent", `-config-file=${paths.config}`],
                 user: consulUser,
-                // Answers only once the agent has found a server (a client) or is up (a server); needs no token.
+                // A client answers this once it has found a server, a server once it is up. It needs no token.
                 ready: { kind: "http", url: `http://${consulApi(layout)}/v1/status/leader`, status: 200 },
                 stopTimeoutSeconds: 10,
-                // To find the servers by the cloud's API.
+                // Auto-join asks the cloud's API for the servers.
                 ...(cluster.join.some((where) => where.includes("provider=")) ? { usesCloud: true } : {}),
             },
         ],
@@ -104,8 +105,8 @@ export function agentRole(
 }
 
 /**
- * A machine's node id, derived from its name: a replaced machine is the same node to Consul, which refuses
- * a second node id under one name for as long as it has not noticed the first one's death.
+ * A machine's node id, derived from its name, so that a replaced machine is the same node to Consul. Consul refuses a
+ * second node id under one name until it has noticed that the first node died.
  */
 function nodeId(machine: string): string {
     const hex = createHash("sha256").update(`gateway node ${machine}`).digest("hex");

@@ -1,26 +1,12 @@
-import { sessionNode } from "../replacement/locks";
+import type { AclSettings, BootToken } from "../programs/consul-acl/settings";
+import { type Layout, secretRef } from "../programs/machine";
+import { sessionNode } from "../replacement/leaderLocks";
 import { consulApi, consulUser } from "./consul";
 import { fabioService } from "./loadBalancer/fabio";
-import { type Layout, type Role, secretRef } from "./role";
+import { nodeBinary } from "./node";
+import type { Role } from "./role";
 
-/** One of the tokens that exist from the first boot on, and what it allows. */
-export interface BootToken {
-    /** Name of the secret that holds the token, and of its policy. */
-    readonly secret: string;
-    readonly description: string;
-    /** Rules in Consul's policy language. Undefined: a token that may do nothing until it is given a policy. */
-    readonly rules?: string;
-}
-
-/** What the task that creates the tokens reads. */
-export interface AclSettings {
-    /** HTTP API of the agent on the same machine. */
-    readonly api: string;
-    readonly managementToken: string;
-    readonly tokens: readonly (BootToken & { readonly accessorId: string; readonly secretId: string })[];
-}
-
-/** The tokens that the roles start with: each allows what its role does, and nothing else. */
+/** The tokens that exist from the first boot on. Each allows what its role does and nothing else. */
 export function bootTokens(gatewayService: string): BootToken[] {
     return [
         {
@@ -63,25 +49,27 @@ export function bootTokens(gatewayService: string): BootToken[] {
                 'key_prefix "gateway/replacement/" { policy = "write" }',
                 `node "${sessionNode}" { policy = "write" }`,
                 `session "${sessionNode}" { policy = "write" }`,
+                // To notice that the gossip key was changed outside of the deployment.
+                'keyring = "read"',
             ].join("\n"),
         },
-        // Made here so that its value is known without asking Consul; its policy comes with the objects in Consul.
+        // Created here so that its value is known without asking Consul. Its policy comes with the objects in Consul.
         { secret: "operatorToken", description: "operators" },
     ];
 }
 
-/** The secrets that `bootTokens` and the servers refer to, all of them tokens. */
+/** Names of the secrets that hold tokens: the management token and those of {@link bootTokens}. */
 export const tokenSecrets = ["managementToken", ...bootTokens("").map((token) => token.secret)] as const;
 
 /**
- * The task that, once there is a leader, makes the roles' policies and tokens what they have to be. It changes
- * nothing when they are, so each server runs it at every start.
+ * A task that creates and corrects the roles' policies and tokens once Consul has a leader. It changes nothing that is
+ * already right, so each server runs it at every start.
  */
 export function consulAcl(
     args: {
         /** The name under which the gateway is registered. */
         readonly gatewayService: string;
-        /** The bundled program `programs/consulAcl.ts`. */
+        /** The bundled program `programs/consul-acl`. */
         readonly aclBundle: { readonly file: string; readonly sha256: string };
     },
     layout: Layout,
@@ -109,10 +97,7 @@ export function consulAcl(
                 after: ["consul"],
             },
         ],
-        binaries: [
-            { name: "node", source: { kind: "node" } },
-            { name: "consul-acl.cjs", source: { kind: "bundle", ...args.aclBundle } },
-        ],
+        binaries: [nodeBinary, { name: "consul-acl.cjs", source: { kind: "bundle", ...args.aclBundle } }],
         users: [consulUser],
         ports: [],
         healthChecks: [],

@@ -1,20 +1,21 @@
+import { type Layout, secretRef } from "../programs/machine";
 import { agentFiles, agentRole, agentSettings, type ConsulCluster, consulPaths, consulPorts } from "./consul";
-import { type Layout, type Role, secretRef } from "./role";
+import type { Role } from "./role";
 
 /** A service that an agent registers for its machine. */
 export interface Registration {
     /** The service's name in the catalog. */
     readonly name: string;
     readonly port: number;
-    /** Where the machine says whether the service is healthy: 200 is, everything else is not. */
+    /** URL of the machine's health endpoint: status 200 is healthy, any other is not. */
     readonly healthUrl: string;
     /** The secret that holds the token with which the service is registered. */
     readonly token: string;
     /** Tags for those who look it up. Default none. */
     readonly tags?: readonly string[];
     /**
-     * Failures in a row before the service is critical, besides the first. Default 1: where balancers check for
-     * themselves they are the fast path, and the catalog may take one more second to be sure.
+     * Further failures in a row after the first before the service is critical. Default 1: where balancers run their
+     * own checks, those are the fast path, and the catalog can afford one more second.
      */
     readonly failuresBeforeCritical?: number;
 }
@@ -24,7 +25,10 @@ export interface ConsulAgentArgs {
     readonly cluster: ConsulCluster;
     /** The secret that holds the agent's own token. */
     readonly agentToken: string;
-    /** The secret that holds the token of requests on this machine that show none. Default none: they are denied. */
+    /**
+     * Name of the secret that holds the token for requests on this machine that carry none. Default none: such requests
+     * are denied.
+     */
     readonly defaultToken?: string;
     readonly registration?: Registration;
 }
@@ -34,7 +38,7 @@ export function registrationId(name: string, layout: Layout): string {
     return `${name}-${layout.machine}`;
 }
 
-/** A Consul client agent: the machine's membership and, when asked for, the registration of its service. */
+/** A Consul client agent: it makes the machine a member and, if asked, registers its service. */
 export function consulAgent(args: ConsulAgentArgs, layout: Layout): Role {
     const { cluster, registration } = args;
     const paths = consulPaths(layout);
@@ -45,9 +49,9 @@ export function consulAgent(args: ConsulAgentArgs, layout: Layout): Role {
         ...common,
         acl: { ...acl, tokens },
         server: false,
-        // The agent's restart must not take a healthy gateway out; draining deregisters it explicitly.
+        // A restart of the agent must not take a healthy gateway out of service. Draining deregisters it explicitly.
         leave_on_terminate: false,
-        // The client's certificate comes from the servers.
+        // Clients get their certificate from the servers.
         auto_encrypt: { tls: true },
         tls: {
             defaults: { ca_file: paths.ca, verify_outgoing: true },
@@ -80,9 +84,12 @@ function serviceDefinition(registration: Registration, layout: Layout) {
             http: registration.healthUrl,
             interval: "1s",
             timeout: "500ms",
-            success_before_passing: 2,
+            // One pass is enough: the endpoint says so only after a real call. Each further one takes a second (the interval's
+            // minimum) of every new machine's time, and the balancers check for themselves.
+            success_before_passing: 1,
             failures_before_critical: registration.failuresBeforeCritical ?? 1,
-            deregister_critical_service_after: "10m",
+            // No `deregister_critical_service_after`: the agent would remove a gateway that was ill for long, and not register it
+            // again before it reloads, however well the gateway is by then.
         },
     };
 }

@@ -1,3 +1,4 @@
+import { type Layout, secretRef } from "../programs/machine";
 import {
     agentFiles,
     agentRole,
@@ -9,7 +10,7 @@ import {
     consulUser,
 } from "./consul";
 import { consulAcl } from "./consulAcl";
-import { type Layout, mergeRoles, type Role, secretRef } from "./role";
+import { mergeRoles, type Role } from "./role";
 
 /** What a Consul server needs beyond what every agent knows. */
 export interface ConsulServerArgs {
@@ -19,18 +20,19 @@ export interface ConsulServerArgs {
     /** The name under which the gateway is registered. */
     readonly gatewayService: string;
     /**
-     * Whether a machine with an empty disk takes the place of the old one sooner than gossip notices that one's end. It then has to
-     * be the same node, for Consul keeps a name for the node that has it. Otherwise it is a new node: Raft must not count on an empty
-     * disk for what the old one had stored, so a new server votes only once it has caught up. Default false.
+     * Whether a replacement with an empty disk may arrive before gossip notices that the old machine is gone. It must
+     * then be the same node, because Consul reserves a name for the node that holds it. Otherwise the replacement is a
+     * new node, and votes only once it has caught up: Raft must not count on an empty disk for what the old one had
+     * stored. Default false.
      */
     readonly keepsNodeId?: boolean;
-    /** The bundled program that creates the tokens that the roles start with. */
+    /** The bundled program that creates the tokens of the roles. */
     readonly aclBundle: { readonly file: string; readonly sha256: string };
 }
 
 /**
- * A Consul server: one of those that elect the leader and hold the catalog, with TLS, gossip encryption and
- * ACLs that deny by default, and the task that creates the roles' tokens once there is a leader.
+ * A Consul server with TLS, gossip encryption and ACLs that deny by default, and the task that creates the roles'
+ * tokens once there is a leader.
  */
 export function consulServer(args: ConsulServerArgs, layout: Layout): Role {
     const { cluster } = args;
@@ -59,7 +61,7 @@ export function consulServer(args: ConsulServerArgs, layout: Layout): Role {
                 verify_outgoing: true,
             },
             internal_rpc: { verify_server_hostname: true },
-            // Callers of the API show a token, not a certificate.
+            // Callers of the API present a token, not a certificate.
             https: { verify_incoming: false },
         },
     };

@@ -1,7 +1,9 @@
+import { type DrainSettings, GONE } from "../programs/drain/main";
+import { type Binary, type Layout, type Service, secretRef } from "../programs/machine";
 import { consulApi } from "./consul";
 import { registrationId } from "./consulAgent";
-import { type DrainSettings, GONE } from "./programs/drain";
-import { type Binary, type Layout, type Role, type Service, secretRef } from "./role";
+import { nodeBinary } from "./node";
+import type { Role } from "./role";
 import { serfRpc } from "./serf";
 
 /** The system user that the gateway runs as. */
@@ -20,9 +22,9 @@ export interface GatewayArgs {
     /** Seconds between SIGTERM and SIGKILL; also the longest time that draining waits for connections to end. */
     readonly stopTimeoutSeconds: number;
     /**
-     * Whether it drains by itself when it is told to stop: it fails its health checks, and ends each connection between two
-     * calls. Then it is told so as soon as the registry knows; otherwise not before its connections have ended, which those
-     * that clients keep do only when the balancer cuts them. Default false.
+     * Whether the server drains by itself on SIGTERM: it fails its health checks and closes each connection between two
+     * calls. It then gets SIGTERM as soon as the registry knows. Any other server gets SIGTERM only once its
+     * connections have ended; connections that clients keep open end when the balancer cuts them. Default false.
      */
     readonly drainsItself?: boolean;
     /** The bundled program `programs/drain.ts`. */
@@ -34,15 +36,16 @@ export interface GatewayArgs {
               /** The secret that holds the token with which the gateway is registered. */
               readonly token: string;
               /**
-               * Whether it is deregistered as soon as its process has ended by itself, and not only when Consul's check
-               * fails: for balancers that have no checks of their own. It takes longer to be back then. Default false.
+               * Whether it is deregistered as soon as its process ends by itself, and not only when Consul's check
+               * fails. This is for balancers without health checks of their own. The gateway then takes longer to
+               * return. Default false.
                */
               readonly goesAtOnce?: boolean;
           }
         | { readonly kind: "serf" };
 }
 
-/** A gateway, drained before it is stopped. Its registration or membership and its health endpoint are parts of their own. */
+/** A gateway that drains before it stops. Its registration or membership and its health endpoint are separate parts. */
 export function gateway(args: GatewayArgs, layout: Layout): Role {
     const drainPath = `${layout.etc}/drain.json`;
     const drain: DrainSettings = {
@@ -65,13 +68,13 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         argv: args.argv(layout),
         environment: args.environment,
         user: gatewayUser,
-        // Stops first, so that the agent through which it takes its leave is still there.
+        // Stops first, while the agent through which it deregisters still runs.
         after: [args.registry.kind],
         ready: { kind: "tcp", host: layout.address, port: args.port },
         beforeStop: [leave],
         ...(atOnce ? { afterStop: [[...leave, GONE]] } : {}),
         stopTimeoutSeconds: args.stopTimeoutSeconds,
-        // Draining deregistered it, or tagged it; the agent says again what its configuration says.
+        // Draining deregistered or tagged it. The agent restores what its configuration says.
         reloads: [args.registry.kind],
     };
     return {
@@ -79,7 +82,7 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         files: [{ path: drainPath, content: `${JSON.stringify(drain, undefined, 2)}\n`, owner: gatewayUser }],
         services: [service],
         binaries: [
-            { name: "node", source: { kind: "node" } },
+            nodeBinary,
             { name: "drain.cjs", source: { kind: "bundle", ...args.drainBundle } },
             ...args.binaries,
         ],

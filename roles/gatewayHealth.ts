@@ -1,16 +1,18 @@
 /**
- * A gateway machine's health endpoint: HAProxy checks the gateway as the balancers do and says over HTTP what it found.
- * Consul's HTTP check and clouds' health checks ask it, so that none of them has to speak Thrift.
+ * A gateway machine's health endpoint: HAProxy checks the gateway exactly as the balancers do, and answers HTTP
+ * requests with the result. Consul's HTTP check and clouds' health checks use it, so none of them has to speak Thrift.
  */
 
-import { connectTimeout, endpoint, haproxyArgv, haproxyBinary, haproxyFile, haproxyUser } from "./haproxy";
+import { endpoint } from "../lib/endpoint";
+import type { Layout } from "../programs/machine";
+import { connectTimeout, haproxyArgv, haproxyBinary, haproxyFile, haproxyUser } from "./haproxy";
 import { type HealthCheck, haproxyCheck } from "./healthCheck";
-import type { Layout, Role } from "./role";
+import type { Role } from "./role";
 
 /** The port of the endpoint. */
 export const gatewayHealthPort = 9191;
 
-/** What the endpoint has to know. */
+/** Arguments of {@link gatewayHealth}. */
 export interface GatewayHealthArgs {
     /** The gateway on this machine. */
     readonly service: { readonly port: number; readonly healthCheck: HealthCheck };
@@ -18,13 +20,19 @@ export interface GatewayHealthArgs {
     readonly haproxyVersion: string;
 }
 
-/** Where to ask: 200 says that the gateway takes new connections, 503 that it is broken or draining. */
+/** URL of the endpoint: 200 if the gateway takes new connections, 503 if it is broken or draining. */
 export function healthUrl(layout: Pick<Layout, "address">): string {
     return `http://${endpoint(layout.address, gatewayHealthPort)}/health`;
 }
 
-/** One pass is enough for the better: who asks (Consul, a cloud) wants several good answers anyhow. */
+/** One pass is enough to recover: Consul and clouds want several passes anyhow. */
 const TIMING = "check inter 500ms fastinter 200ms fall 2 rise 1";
+
+/**
+ * Connections at a time, and below how long each may take for its request. Whoever opens idle connections must not make Consul
+ * find the gateway ill.
+ */
+const CONNECTIONS = 1_000;
 
 /** The backend's number, given so that the state file can name it. */
 const BACKEND_ID = 1000;
@@ -32,8 +40,14 @@ const BACKEND_ID = 1000;
 /** The endpoint's configuration. */
 function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: string): string {
     return haproxyFile({
-        global: ["maxconn 100", "nbthread 1", `server-state-file ${stateFile}`],
-        defaults: [connectTimeout, "timeout check 500ms", "timeout client 5s", "timeout server 5s"],
+        global: [`maxconn ${CONNECTIONS}`, "nbthread 1", `server-state-file ${stateFile}`],
+        defaults: [
+            connectTimeout,
+            "timeout check 500ms",
+            "timeout client 5s",
+            "timeout server 5s",
+            "timeout http-request 1s",
+        ],
         "frontend health": [
             "mode http",
             `bind ${endpoint(layout.address, gatewayHealthPort)}`,
@@ -52,8 +66,8 @@ function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: strin
 }
 
 /**
- * The state with which HAProxy starts, in the form of its `show servers state`: the gateway is down until checks have
- * passed. By itself HAProxy takes a server for healthy until its first check, and the endpoint would say so.
+ * HAProxy's state at its start, in the form of `show servers state`: the gateway is down until checks have passed.
+ * Without it HAProxy takes a server for healthy until the first check, and the endpoint would say so.
  */
 function initialState({ service }: GatewayHealthArgs): string {
     const fields = {
@@ -102,7 +116,7 @@ export function gatewayHealth(args: GatewayHealthArgs, layout: Layout): Role {
                 description: "Health endpoint of the gateway",
                 argv: haproxyArgv(layout, configPath),
                 user: haproxyUser,
-                // That it answers; what it answers is the gateway's affair.
+                // It answers; whether it answers 200 is up to the gateway.
                 ready: { kind: "tcp", host: layout.address, port: gatewayHealthPort },
             },
         ],

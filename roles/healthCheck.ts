@@ -1,23 +1,23 @@
 /**
- * How to tell that a gateway serves, and that check in HAProxy's words.
+ * How to tell that a gateway serves, and the same check in HAProxy's configuration.
  *
- * A connect check passes a process that is stopped, because the kernel still accepts for it; so the usual check is a
- * Thrift call. Its answer has three meanings: a reply, the gateway serves; an exception, it is draining: no new
- * connections, but those that it has go on; anything else, it is broken.
+ * A TCP check passes for a process that is stopped, because the kernel still accepts connections for it. The usual
+ * check is therefore a Thrift call. A reply means that the gateway serves. An exception means that it is draining: no
+ * new connections, but existing ones go on. Anything else means that it is broken.
  */
 
 /** How to tell that the server on a port serves. */
 export type HealthCheck =
     | {
           readonly kind: "thrift";
-          /** A method without arguments. An exception as its answer means that the server is draining. */
+          /** A method without arguments. If it answers with an exception, the server is draining. */
           readonly method: string;
           /** The service's name, where several share the port (`TMultiplexedProtocol`). */
           readonly service?: string;
           /** Whether messages are preceded by their length (`TFramedTransport`). */
           readonly framed: boolean;
       }
-    /** A connection. Passes a process that is stuck. */
+    /** A TCP connection. It passes for a process that is stuck. */
     | { readonly kind: "tcp" }
     | {
           readonly kind: "http";
@@ -32,9 +32,9 @@ const VERSION = 0x8001_0000;
 const CALL = 1;
 const REPLY = 2;
 const EXCEPTION = 3;
-/** Bytes of a message's head besides its name: version and kind, length of the name, sequence number. */
+/** Bytes of a message's header besides its name: version and kind, length of the name, sequence number. */
 const FIXED_HEAD = 12;
-/** Bytes that say a frame's length. */
+/** Bytes of a frame's length. */
 const FRAME_HEAD = 4;
 
 /** Beginning of a message, up to and including its name. */
@@ -47,7 +47,7 @@ function messageStart(type: number, name: string): Buffer {
 }
 
 /**
- * A call without arguments, as it goes over the wire in the strict binary protocol, with sequence number 0.
+ * A call without arguments in the strict binary protocol, with sequence number 0.
  *
  * @param name the method, with `Service:` before it where services are multiplexed.
  */
@@ -64,12 +64,11 @@ export function thriftCall(name: string, framed: boolean): Buffer {
 const hex = (bytes: Buffer) => bytes.toString("hex").toUpperCase();
 
 /**
- * HAProxy's directives for the check, for a section with servers that are checked; without indentation.
+ * HAProxy's directives for the check, without indentation, for a section with checked servers.
  *
- * Of the two expectations of a Thrift check, the first fails the check; the second has `error-status L7OKC`, which
- * HAProxy takes for "passed, but wants no new connections" (state NOLB). No other option is needed for that:
- * `http-check disable-on-404` is the same for HTTP checks only. `min-recv` makes a mismatch conclusive; without it
- * HAProxy waits for more until the check times out.
+ * A Thrift check has two expectations. The first fails the check. The second has `error-status L7OKC`, which HAProxy
+ * takes for "passed, but wants no new connections" (state NOLB); `http-check disable-on-404` does the same for HTTP
+ * checks. `min-recv` makes a mismatch conclusive: without it HAProxy waits for more bytes until the check times out.
  */
 export function haproxyCheck(check: HealthCheck): string[] {
     switch (check.kind) {
@@ -84,7 +83,7 @@ export function haproxyCheck(check: HealthCheck): string[] {
             ];
         case "thrift": {
             const call = check.service === undefined ? check.method : `${check.service}:${check.method}`;
-            // A multiplexing server answers with the name as its processor saw it, which is that without the service.
+            // A multiplexing server answers with the method's name alone, without the service's.
             const names = [...new Set([check.method, call])];
             const anyName = names.map((name) => hex(messageStart(0, name)).slice(8)).join("|");
             const frame = check.framed ? `[0-9A-F]{${2 * FRAME_HEAD}}` : "";
@@ -102,7 +101,7 @@ export function haproxyCheck(check: HealthCheck): string[] {
     }
 }
 
-/** A word of HAProxy's configuration, in which nothing is interpreted. */
+/** A word of HAProxy's configuration, quoted so that HAProxy interprets nothing in it. */
 function quoted(word: string): string {
     return `'${word.replaceAll("'", `'"'"'`)}'`;
 }

@@ -1,28 +1,30 @@
-/** One address for several balancers, which one of them has at a time: VRRP, by keepalived. */
-import { balancerStatusPort } from "./loadBalancer/balancer";
-import { instanceRef, type Layout, type Role } from "./role";
+/** One address shared by several balancers and held by one of them at a time: VRRP, by keepalived. */
 
-/** What a balancer has to know to share an address. */
+import { instanceRef, type Layout } from "../programs/machine";
+import { balancerStatusPort } from "./loadBalancer/balancer";
+import type { Role } from "./role";
+
+/** Arguments of {@link keepalived}. */
 export interface KeepalivedArgs {
     /** The address that is shared. */
     readonly address: string;
     /** Addresses of the other balancers. */
     readonly peers: readonly string[];
-    /** Which of the balancers this is, from 0; the first that lives gets the address. */
+    /** Index of this balancer, from 0. The first one that is alive gets the address. */
     readonly index: number;
     /** VRRP's number of the group, 1 to 255. */
     readonly virtualRouterId: number;
-    /** What the balancer's status page answers to when it works. */
+    /** Path of the balancer's status page that answers 200 while the balancer works. */
     readonly statusPath: string;
 }
 
-/** The priority of the first balancer, and how much less each next one has. 255 is for who owns the address. */
+/** Priority of the first balancer, and the step down to each next one. 255 is reserved for the owner of the address. */
 const PRIORITY = { first: 150, step: 10 } as const;
 /** Checks of the balancer: pause and deadline in seconds, and how many in a row decide. */
 const CHECK = { interval: 1, timeout: 1, fall: 2, rise: 2 } as const;
 /**
- * Advertisements, seconds apart. One who hears none for three intervals and a part of a fourth takes the address, so after
- * 3 to 4 s (RFC 5798, 6.1).
+ * Seconds between two advertisements. A balancer that hears none for three intervals and part of a fourth takes the
+ * address, so after 3 to 4 s (RFC 5798, 6.1).
  */
 const ADVERTISE_SECONDS = 1;
 
@@ -30,10 +32,10 @@ const ADVERTISE_SECONDS = 1;
 function config(args: KeepalivedArgs, layout: Layout, check: string): string {
     return `global_defs {
     router_id ${layout.machine}
-    # Scripts run as root, so they have to be root's alone.
+    # Scripts run as root, so only root may write them.
     enable_script_security
     script_user root
-    # A switch that has missed the first announcements learns where the address is all the same.
+    # A switch that missed the first announcements still learns where the address is.
     vrrp_garp_master_refresh 60
 }
 
@@ -47,14 +49,14 @@ vrrp_script balancer {
 }
 
 vrrp_instance clients {
-    # Nobody takes the address from one that works.
+    # No balancer takes the address from one that works.
     state BACKUP
     nopreempt
     interface ${instanceRef("interface")}
     virtual_router_id ${args.virtualRouterId}
     priority ${PRIORITY.first - PRIORITY.step * args.index}
     advert_int ${ADVERTISE_SECONDS}
-    # A cloud's network passes on no multicast.
+    # Cloud networks do not forward multicast.
     unicast_src_ip ${layout.address}
     unicast_peer {
 ${args.peers.map((peer) => `        ${peer}`).join("\n")}
@@ -69,7 +71,7 @@ ${args.peers.map((peer) => `        ${peer}`).join("\n")}
 `;
 }
 
-/** Asks the balancer's status page: a connection alone would also succeed to one that is stuck. */
+/** Requests the balancer's status page. A bare connection would also succeed to a balancer that is stuck. */
 function checkScript(path: string, layout: Layout): string {
     return `# Whether the balancer on this machine works.
 exec 3<>/dev/tcp/${layout.address}/${balancerStatusPort} || exit 1
@@ -79,7 +81,7 @@ read -r -t ${CHECK.timeout} _ status _ <&3
 `;
 }
 
-/** What lets a balancer share an address with the others. */
+/** The part of a balancer's role that shares an address with the others. */
 export function keepalived(args: KeepalivedArgs, layout: Layout): Role {
     const etc = `${layout.etc}/keepalived`;
     const paths = { config: `${etc}/keepalived.conf`, check: `${etc}/check.sh` };
@@ -102,10 +104,10 @@ export function keepalived(args: KeepalivedArgs, layout: Layout): Role {
                     `--pid=${layout.run}/keepalived.pid`,
                     `--vrrp_pid=${layout.run}/keepalived-vrrp.pid`,
                 ],
-                // Only root may give an interface an address, and send frames of its own to say so.
+                // Only root may add an address to an interface and send raw frames to announce it.
                 user: "root",
-                // The last for the check: keepalived gives up groups before it runs one, and takes a check that it could
-                // not run for one that has passed.
+                // The last capability is for the check: keepalived drops groups before it runs one, and counts a check
+                // that it could not run as passed.
                 capabilities: ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SETGID"],
                 systemCalls: ["setgroups"],
                 sendsFrames: true,

@@ -1,21 +1,23 @@
-import type { SettingsFile } from "../replacement/settings";
-import { type Binary, type Layout, type Role, type RoleFile, secretRef } from "./role";
+import { type Binary, type Layout, type RoleFile, secretRef } from "../programs/machine";
+import type { SettingsFile } from "../programs/replacer/settings";
+import { nodeBinary } from "./node";
+import type { Role } from "./role";
 
 /** What a machine that runs the replacement loop needs. */
 export interface ReplacerArgs {
-    /** The loop's settings, save the paths on the machine, and how it logs in to a cloud. */
+    /** The loop's settings, except the paths on the machine and its login to a cloud. */
     readonly settings: Omit<
         SettingsFile,
         "consul" | "store" | "journal" | "snapshot" | "session" | "listen" | "openstack" | "projectDirectory"
     > & {
-        /** Undefined where there is no Consul: then the loop keeps its memory on its own machine. */
+        /** Undefined without Consul: the loop then keeps its memory on its own machine. */
         readonly consul?: ConsulOfLoop;
     };
-    /** Environment of the engine that the loop runs, besides what {@link program} says. */
+    /** Environment of the engine that the loop runs, in addition to what {@link program} says. */
     readonly environment?: Readonly<Record<string, string>>;
-    /** How the loop's program gets to its machine, with the program that it deploys. */
+    /** How the loop's program, and the program that it deploys, get to the machine. */
     readonly program: ReplacerSources | ReplacerBundle;
-    /** How the loop is known to Consul; needed where there is one. */
+    /** The loop's access to Consul, if there is one. */
     readonly access?: {
         /** The authority's certificate, PEM. It is public. */
         readonly caCertificate: string;
@@ -24,29 +26,32 @@ export interface ReplacerArgs {
     };
 }
 
-/** From this computer's checkout, with its engine. */
+/** Compiled from this computer's checkout, with the packages and the engine of this computer. */
 export interface ReplacerSources {
     readonly kind: "project";
-    /** The loop's program, to be run by node. */
+    /** The loop's program, which node runs. */
     readonly file: string;
-    /** Changes with it. */
+    /** A checksum that changes with the program. */
     readonly sha256: string;
 }
 
-/** As files of their own, on a machine of OpenStack. */
+/** As separate files, on a machine of OpenStack. */
 export interface ReplacerBundle {
     readonly kind: "bundle";
     /** The loop, with the program that it deploys. */
     readonly replacer: BundleFile;
-    /** The process of the resources that this project has itself. */
+    /** The dynamic provider, which serves the resources that this project defines. */
     readonly dynamicProvider: BundleFile;
     /** Version of the engine's CLI. */
     readonly pulumi: string;
     /** Versions of the engine's plugins that the stack needs, by name. */
     readonly plugins: Readonly<Record<string, string>>;
-    /** Where the stack's state is, as this machine reaches it; its keys are the secrets `replacerStateAccess` and `replacerStateSecret`. */
+    /**
+     * URL of the stack's state as this machine reaches it. Its keys are the secrets `replacerStateAccess` and
+     * `replacerStateSecret`.
+     */
     readonly backend: string;
-    /** How to log in to the cloud; its secret is `replacerCredentialSecret`. */
+    /** The login to the cloud. Its secret is `replacerCredentialSecret`. */
     readonly cloud: {
         /** As the stack's configuration names it. */
         readonly name: string;
@@ -72,7 +77,7 @@ export const replacerSecrets = {
     stateSecret: "replacerStateSecret",
 } as const;
 
-/** The daemon mostly waits: these make it a fifth smaller, and its looks no slower than anybody notices. */
+/** Options of Node for a daemon that mostly waits. They save a fifth of its memory and cost no noticeable time. */
 export const nodeFlags = ["--optimize-for-size", "--max-semi-space-size=1"] as const;
 
 /** Where the loop serves `/metrics` and `/health`, on its machine's local address. */
@@ -87,17 +92,20 @@ export function replacerSettingsPath(layout: Pick<Layout, "etc">): string {
     return `${layout.etc}/replacer.json`;
 }
 
-/** The replacement loop: it watches the gateways and has dead ones replaced. */
+/** The replacement loop: it watches the gateways and replaces dead ones. */
 export function replacer(args: ReplacerArgs, layout: Layout): Role {
     const caFile = `${layout.etc}/replacer/ca.pem`;
     const tokenFile = `${layout.etc}/replacer/token`;
+    const gossipKeyFile = `${layout.etc}/replacer/gossip-key`;
     const { consul } = args.settings;
     const program =
         args.program.kind === "project" ? fromSources(args.program, layout) : fromBundle(args.program, layout);
     const settings: SettingsFile = {
         ...args.settings,
         ...program.settings,
-        ...(consul ? { consul: { ...consul, caFile, tokenFile } } : { store: `${layout.lib}/store.json` }),
+        ...(consul
+            ? { consul: { ...consul, caFile, tokenFile, gossipKeyFile } }
+            : { store: `${layout.lib}/store.json` }),
         journal: `${program.lib}/journal.jsonl`,
         snapshot: `${layout.run}/snapshot.json`,
         session: `${program.lib}/session.json`,
@@ -112,6 +120,7 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
                 ? [
                       { path: caFile, content: args.access.caCertificate },
                       { path: tokenFile, content: secretRef(args.access.token), owner: USER },
+                      { path: gossipKeyFile, content: secretRef("gossipKey"), owner: USER },
                   ]
                 : []),
             ...program.files,
@@ -123,22 +132,22 @@ export function replacer(args: ReplacerArgs, layout: Layout): Role {
                 argv: [`${layout.bin}/node`, ...nodeFlags, `${layout.bin}/replacer.cjs`, "daemon", `--config=${path}`],
                 environment: { ...program.environment, ...args.environment },
                 user: USER,
-                // A replacement in progress is let to end, and so the engine must not be told.
+                // A replacement in progress may finish, so the engine must not get the signal.
                 stopTimeoutSeconds: 90,
                 endsChildren: true,
             },
         ],
-        binaries: [{ name: "node", source: { kind: "node" } }, ...program.binaries],
+        binaries: [nodeBinary, ...program.binaries],
         users: [USER],
         ports: [{ name: "replacer-http", port: replacerPort, protocol: "tcp", reach: "machine" }],
         healthChecks: [],
     };
 }
 
-/** What differs by how the program gets to the machine. */
+/** What depends on how the program gets to the machine. */
 interface ProgramParts {
     readonly settings: Pick<SettingsFile, "projectDirectory"> & Partial<Pick<SettingsFile, "openstack">>;
-    /** Where the loop keeps what it writes. */
+    /** The folder that the loop writes to. */
     readonly lib: string;
     readonly files: readonly RoleFile[];
     readonly environment: Readonly<Record<string, string>>;
@@ -202,7 +211,7 @@ function fromBundle({ backend, cloud, ...program }: ReplacerBundle, layout: Layo
             PULUMI_HOME: `${lib}/pulumi`,
             PULUMI_BACKEND_URL: backend,
             PULUMI_CONFIG_PASSPHRASE_FILE: at("passphrase"),
-            // All that the engine needs is here: without a word it would fetch what it lacks.
+            // Everything that the engine needs is here. Without this it would download what it lacks.
             PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
             PULUMI_SKIP_UPDATE_CHECK: "true",
             AWS_SHARED_CREDENTIALS_FILE: at("state-keys"),

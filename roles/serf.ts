@@ -1,6 +1,8 @@
-/** Serf: gossip between the balancers and the gateways, with which they know each other without any server. */
-import { endpoint } from "./haproxy";
-import { type Layout, type Role, secretRef } from "./role";
+/** Serf: gossip by which balancers and gateways find each other without any server. */
+import type { SerfRpcAddress } from "../clients/serf";
+import { endpoint } from "../lib/endpoint";
+import { type Layout, secretRef } from "../programs/machine";
+import type { Role } from "./role";
 
 /** The ports of Serf: both are its defaults. */
 export const serfPorts = { gossip: 7946, rpc: 7373 } as const;
@@ -8,33 +10,15 @@ export const serfPorts = { gossip: 7946, rpc: 7373 } as const;
 /** The system user that the agent runs as. */
 export const serfUser = "serf";
 
-/** What every Serf agent of a deployment has to know. */
+/** What every Serf agent of a deployment needs to know. */
 export interface SerfCluster {
-    /** Addresses of members whose addresses do not change: those that others join. */
+    /** Addresses to join: those of members whose addresses do not change. */
     readonly join: readonly string[];
     /** Version of the tool `serf`. */
     readonly version: string;
 }
 
-/** How the programs of a machine reach its agent. */
-export interface SerfRpcAddress {
-    readonly host: string;
-    readonly port: number;
-    /** The key that the agent asks for. */
-    readonly authKey: string;
-}
-
-/** Tags by which members know what a member is. A gateway has its `port`, and `state=draining` while it is taken out. */
-export const serfTags = {
-    gateway: (port: number) => ({ role: "gw", port: String(port) }),
-    balancer: { role: "lb" },
-    draining: { state: "draining" },
-} as const;
-
-/** The user event with which a gateway tells the balancers to look: Serf delivers it at once, other than its own events. */
-export const serfEvent = "gateway";
-
-/** Where the machine's own programs find the agent. The key is a reference to a secret. */
+/** Where the machine's own programs reach the agent. The key is a reference to a secret. */
 export function serfRpc(layout: Layout): SerfRpcAddress {
     return { host: layout.localAddress, port: serfPorts.rpc, authKey: secretRef("serfRpcKey") };
 }
@@ -55,16 +39,16 @@ export function serfAgent(
         rpc_auth: authKey,
         encrypt_key: secretRef("gossipKey"),
         profile: "lan",
-        // A restarted agent finds the others again, even when none of those to join is there.
+        // A restarted agent rejoins the others, even if none of the addresses to join answers.
         snapshot_path: `${layout.lib}/serf.snapshot`,
         rejoin_after_leave: true,
-        // Who has left is forgotten. One of those to join must not be: the others look for it until it is back, even when all
-        // of those to join were gone at once.
+        // A member that has left is forgotten. A member that others join must not be: the others look for it until it
+        // is back, even if all of them were gone at once.
         leave_on_terminate: others.length === args.cluster.join.length,
-        // Not oneself, which succeeds at once and would be the last try.
+        // Not itself: that would succeed at once and end the retries.
         retry_join: others,
         retry_interval: "1s",
-        // One that failed is looked for so often, and for so long.
+        // How often, and for how long, the agent tries to reach a failed member.
         reconnect_interval: "5s",
         reconnect_timeout: "72h",
         log_level: "warn",

@@ -1,6 +1,6 @@
 /**
- * `npm run artifacts -- --out DIR`: makes a folder with every file that machines on a cloud fetch, for any web server
- * or bucket: `DIR/SHA256/NAME`, and their list `DIR/artifacts.json`. Run again, it does only what is not done.
+ * `npm run artifacts -- --out DIR`: writes every file that machines on a cloud fetch, as `DIR/SHA256/NAME`, and their list
+ * `DIR/artifacts.json`, for any web server or bucket. It skips files that are there already.
  */
 import { createHash } from "node:crypto";
 import {
@@ -17,23 +17,24 @@ import {
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
-import { bundle, cloudPrograms, programFile } from "../components/bundles";
-import { gatewayHome } from "../components/local/home";
-import type { Artifact, ArtifactManifest } from "../roles/render/cloudInit";
-import { writeAtomically } from "../supervisor/files";
+import { UserError } from "../engine/stack";
+import { writeAtomically } from "../lib/files";
+import { gatewayHome } from "../lib/home";
+import type { Artifact, ArtifactManifest } from "../programs/boot/description";
+import { ensureTools, pluginPath, pluginVersion } from "../toolchain";
+import { cloudPrograms, programFile, SourceBundles } from "../toolchain/bundles";
+import { type ToolName, tools, versions } from "../toolchain/manifest";
+import { checkedNode, machineArchitecture, nodeExecutable, pinnedNode } from "../toolchain/node";
 import { runCommand, say } from "./console";
-import { UserError } from "./engine";
-import { ensureTools, pluginPath, pluginVersion } from "./tools";
-import { type ToolName, tools, versions } from "./tools/manifest";
 
-/** The tools that machines fetch: all that they run, save those that are packages of their distribution, as HAProxy. */
+/** The tools that machines fetch: all except those that their distribution packages, such as HAProxy. */
 const TOOLS = (Object.keys(tools) as ToolName[]).filter(
     (name) => !tools[name].sources.some(({ kind }) => kind === "debian"),
 );
-/** Pulumi's plugins that the replacement loop's engine needs, where this computer has them. */
-const PLUGINS = ["openstack", "random", "consul"];
+/** Pulumi plugins for the replacement loop's engine. They are optional on this computer. */
+const PLUGINS = ["openstack", "consul"];
 
-/** A file to be published. */
+/** A file to publish. */
 interface Source {
     readonly name: string;
     readonly version: string;
@@ -43,37 +44,37 @@ interface Source {
 async function collect(signal: AbortSignal): Promise<Source[]> {
     const paths = await ensureTools(TOOLS, { progress: (line) => console.error(line), signal });
     const home = gatewayHome();
+    const bundles = new SourceBundles();
     return [
-        { name: "node", version: process.versions.node, file: portableNode() },
+        { name: "node", version: pinnedNode.version, file: machineNode() },
         ...TOOLS.map((name) => ({ name, version: versions[name], file: paths[name] })),
         ...PLUGINS.flatMap((name) => {
             const version = pluginVersion(name);
             const file = pluginPath(name, version);
             if (file) return [{ name: `pulumi-resource-${name}`, version, file }];
-            console.error(`${name}: Pulumi's plugin ${version} is not installed; machines of OpenStack will lack it`);
+            console.error(`${name}: Pulumi plugin ${version} is not installed; machines on OpenStack will not have it`);
             return [];
         }),
         ...cloudPrograms.map((name) => {
-            const { file, sha256 } = bundle(name);
+            const { file, sha256 } = bundles.bundle(name);
             return { name: programFile(name), version: sha256.slice(0, 16), file: join(home.bundles, file) };
         }),
     ];
 }
 
-/** The Node that runs this. @throws UserError when it would not run elsewhere. */
-function portableNode(): string {
-    if (process.platform !== "linux" || process.arch !== "x64") {
+/**
+ * The pinned Node, independent of the one that runs this.
+ *
+ * @throws UserError when this computer's platform differs from the machines'.
+ */
+function machineNode(): string {
+    if (process.platform !== "linux" || process.arch !== machineArchitecture) {
         throw new UserError(
-            "Machines run Linux x86-64, and the Node that runs this is for another system: run it on one.",
+            `Machines run Linux on x86-64, and this is ${process.platform} on ${process.arch}. ` +
+                "Run this command on such a computer.",
         );
     }
-    // Distributions build Node as a library, with others of theirs.
-    if ((process.config.variables as { node_shared?: unknown }).node_shared !== false) {
-        throw new UserError(
-            `${process.execPath} needs libraries of its distribution: run this with Node as nodejs.org publishes it.`,
-        );
-    }
-    return process.execPath;
+    return checkedNode(nodeExecutable());
 }
 
 async function publish(source: Source, directory: string): Promise<Artifact> {
@@ -86,7 +87,7 @@ async function publish(source: Source, directory: string): Promise<Artifact> {
         const part = `${path}.${process.pid}.part`;
         try {
             copyFileSync(source.file, part, constants.COPYFILE_FICLONE);
-            // The source may have been replaced meanwhile.
+            // Another process may have replaced the source in between.
             if ((await sha256Of(part)) !== sha256) throw new UserError(`${source.file} changed while it was copied`);
             renameSync(part, path);
         } finally {
@@ -104,8 +105,8 @@ async function sha256Of(path: string): Promise<string> {
 
 async function main(signal: AbortSignal): Promise<void> {
     const command = new Command("artifacts")
-        .description("Makes a folder with every file that machines on a cloud fetch, for a web server or bucket.")
-        .requiredOption("-o, --out <directory>", "the folder; made if it is not there")
+        .description("Writes a folder with every file that machines on a cloud fetch, for a web server or bucket.")
+        .requiredOption("-o, --out <directory>", "the folder, created if missing")
         .parse();
     const directory = resolve(command.opts<{ out: string }>().out);
     const artifacts: Artifact[] = [];
@@ -116,7 +117,7 @@ async function main(signal: AbortSignal): Promise<void> {
     const manifest: ArtifactManifest = { artifacts };
     const path = join(directory, "artifacts.json");
     const text = `${JSON.stringify(manifest, undefined, 4)}\n`;
-    // Last: whoever reads it finds all that it lists.
+    // Write the list last, so that all files in it exist.
     if (!existsSync(path) || readFileSync(path, "utf8") !== text) writeAtomically(path, text, 0o644);
     for (const { name, version, sha256, size } of artifacts) {
         console.log(`${sha256}  ${String(size).padStart(10)}  ${name} ${version}`);
@@ -124,4 +125,4 @@ async function main(signal: AbortSignal): Promise<void> {
     say(`${artifacts.length} files in ${directory}`);
 }
 
-void runCommand(main, "What is there is whole; run it again to go on.");
+void runCommand(main, "Finished files are complete. Run it again to continue.");

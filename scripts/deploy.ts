@@ -1,64 +1,91 @@
-/** One run of the engine on a stack, told in lines that a person can read. */
+/** Runs of the engine on a stack, reported in readable lines. */
+import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as automation from "@pulumi/pulumi/automation";
-import { consulPluginAvailable, openStack, type Program, program, UserError } from "./engine";
+import {
+    consulPluginAvailable,
+    deploysHere,
+    openStack,
+    type Program,
+    passphraseOf,
+    program,
+    repairable,
+    UserError,
+    whoUses,
+} from "../engine/stack";
 
-/** How long to wait for another run on the same stack, such as the replacement loop's, milliseconds. */
+/** The longest wait for another run on the same stack, such as the replacement loop's, milliseconds. */
 const LOCK_TIMEOUT = 90_000;
 const LOCK_RETRY = 1_000;
 
-/** What the URN of every object inside Consul contains. */
+/** This project, whose program is `index.ts`. */
+const PROJECT = resolve(__dirname, "..");
+
+/** Part of the URN of every object inside Consul. */
 const IN_CONSUL = "$consul:index/";
 
-/** How a run speaks and is stopped. */
-export interface RunOptions {
+/** Options of a run of the engine. */
+export interface EngineRunOptions {
+    /** Prints a line of the report. */
     readonly say: (line: string) => void;
     readonly signal: AbortSignal;
-    /** Keys, such as `gateway:pool`, whose values are other than in the stack's file. */
+    /** Values by key, such as `gateway:pool`, that replace those of the stack's file. */
     readonly overrides?: Readonly<Record<string, unknown>>;
+    /** Folder of the program, which its `package.json` names. Default: this project's. */
+    readonly project?: string;
+    /** The longest wait for another run on the same stack, milliseconds. Default 90 s. */
+    readonly lockTimeout?: number;
 }
 
-/** What a run changed, or would change: for each operation (`create`, `replace`, `same` …) how many resources. */
+/** Number of resources for each operation (`create`, `replace`, `same` …) that a run made, or would make. */
 export type Changes = Readonly<Record<string, number>>;
 
-/** A stack that is open, and the program that it runs. */
+/** An open stack and its program. */
 export interface OpenStack {
     readonly stack: automation.Stack;
     readonly program: Program;
 }
 
 /** Opens a stack for {@link deploy}, {@link preview} and {@link destroy}. */
-export async function open(stackName: string, options: Pick<RunOptions, "say" | "overrides">): Promise<OpenStack> {
-    const own = program();
+export async function open(
+    stackName: string,
+    options: Pick<EngineRunOptions, "say" | "overrides" | "project">,
+): Promise<OpenStack> {
+    const { overrides = {}, project = PROJECT } = options;
+    const own = program(() => require(project));
     if (!consulPluginAvailable()) {
         options.say(
-            "note: the Pulumi plugin for Consul cannot be had, so its policies, token, keys and query are left out",
+            "note: the Pulumi plugin for Consul is not available: skipping its policies, token, keys and query",
         );
     }
-    const { overrides = {} } = options;
-    return { stack: await openStack(stackName, { run: own.run, overrides }), program: own };
+    const stack = await openStack(stackName, { run: own.run, overrides, project });
+    if (passphraseOf(stackName, project).kind === "value" && deploysHere(stackName, project)) {
+        options.say(
+            "note: the replacement loop does not get PULUMI_CONFIG_PASSPHRASE, and cannot replace anything without it; write the " +
+                "passphrase to a file, and name that in PULUMI_CONFIG_PASSPHRASE_FILE instead",
+        );
+    }
+    return { stack, program: own };
 }
 
-/** Brings a stack to what its configuration says, after looking at what really runs. */
-export async function deploy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
-    return engine(own, options, async (onEvent) => {
+/** Deploys a stack, after a refresh of its state. */
+export async function deploy({ stack, program: own }: OpenStack, given: EngineRunOptions): Promise<Changes> {
+    return engine(stack, own, given, async (onEvent, signal) => {
+        const options = { ...given, signal };
         await clearPendingOperations(stack, options);
         const up = async (refresh: boolean, listener = onEvent) => {
             const result = await stack.up({ refresh, onEvent: listener, signal: options.signal, ...quietUpdate });
             return result.summary.resourceChanges ?? {};
         };
-        let consulFails = false;
+        const consul = watchConsul(onEvent);
         try {
-            return await up(true, (event) => {
-                const { severity, urn = "" } = event.diagnosticEvent ?? {};
-                consulFails ||= severity === "error" && urn.includes(IN_CONSUL);
-                onEvent(event);
-            });
+            return await up(true, consul.onEvent);
         } catch (error) {
             options.signal.throwIfAborted();
-            if (!consulFails) throw error;
-            // The objects in Consul are asked of one server. Where that is what was lost, the machines come first.
-            options.say("Consul cannot be asked for its objects: bringing back the machines first");
+            if (!consul.failed()) throw error;
+            // One server answers for the objects in Consul. When that server is lost, the machines must come back
+            // first.
+            options.say("Cannot read the objects in Consul: bringing back the machines first");
             await refreshMachines(stack, options.signal);
             const changes = await up(false);
             await up(true);
@@ -67,32 +94,60 @@ export async function deploy({ stack, program: own }: OpenStack, options: RunOpt
     });
 }
 
-/** What {@link deploy} would change. */
-export async function preview({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
-    return engine(own, options, async (onEvent) => {
-        const result = await stack.preview({ onEvent, signal: options.signal, ...quiet });
-        return result.changeSummary;
+/** Passes events on, and notes whether an object in Consul failed. */
+function watchConsul(onEvent: (event: automation.EngineEvent) => void) {
+    let failed = false;
+    return {
+        failed: () => failed,
+        onEvent: (event: automation.EngineEvent) => {
+            const { severity, urn = "" } = event.diagnosticEvent ?? {};
+            failed ||= severity === "error" && urn.includes(IN_CONSUL);
+            onEvent(event);
+        },
+    };
+}
+
+/** Shows what {@link deploy} would change: it looks at what there is, as a deployment does, and keeps nothing of that. */
+export async function preview({ stack, program: own }: OpenStack, options: EngineRunOptions): Promise<Changes> {
+    return engine(stack, own, options, async (onEvent, signal) => {
+        const look = async (refresh: boolean, listener = onEvent) => {
+            const result = await stack.preview({ refresh, onEvent: listener, signal, ...quiet });
+            return result.changeSummary;
+        };
+        const consul = watchConsul(onEvent);
+        try {
+            return await look(true, consul.onEvent);
+        } catch (error) {
+            options.signal.throwIfAborted();
+            if (!consul.failed()) throw error;
+            options.say(
+                "Cannot read the objects in Consul: a preview of what is in the state. A deployment brings back the machines",
+            );
+            return look(false);
+        }
     });
 }
 
 /** Removes everything that a stack deployed, and the stack. */
-export async function destroy({ stack, program: own }: OpenStack, options: RunOptions): Promise<Changes> {
-    return engine(own, options, async (onEvent) => {
-        await clearPendingOperations(stack, options);
-        const result = await stack.destroy({ onEvent, signal: options.signal, ...quietUpdate });
+export async function destroy({ stack, program: own }: OpenStack, options: EngineRunOptions): Promise<Changes> {
+    return engine(stack, own, options, async (onEvent, signal) => {
+        await clearPendingOperations(stack, { ...options, signal });
+        const result = await stack.destroy({ onEvent, signal, ...quietUpdate });
         return result.summary.resourceChanges ?? {};
     });
 }
 
 const quiet = { color: "never", suppressProgress: true } as const;
-/** Besides, the history that is read after a run is read without its secrets, for which the CLI would write the salt. */
+/**
+ * To show secrets in the history that follows an update, the CLI would write the salt into the committed stack file.
+ */
 const quietUpdate = { ...quiet, showSecrets: false } as const;
 
 /**
- * Operations that a killed run began are forgotten: making a machine of this computer is idempotent, so the next run simply
- * repeats them. A cloud may have made what the killed run did not hear of; that is said.
+ * Clears the operations that a killed run left pending. Creating a machine of this computer is idempotent, so the next run
+ * repeats it. A cloud may have created resources without the killed run's knowledge: this prints a warning for each.
  */
-async function clearPendingOperations(stack: automation.Stack, { signal, say }: RunOptions): Promise<void> {
+async function clearPendingOperations(stack: automation.Stack, { signal, say }: EngineRunOptions): Promise<void> {
     const { deployment } = (await stack.exportStack()) as {
         deployment?: { pending_operations?: { type: string; resource: { urn: string } }[] };
     };
@@ -100,7 +155,9 @@ async function clearPendingOperations(stack: automation.Stack, { signal, say }: 
     if (pending.length === 0) return;
     for (const { type, resource } of pending) {
         if (type === "creating" && !resource.urn.includes("dynamic/gateway:")) {
-            say(`a run was killed while it made ${nameOf(resource.urn)}: it may exist, unknown to the stack's state`);
+            say(
+                `warning: a run was killed while it created ${nameOf(resource.urn)}, which may exist outside the state`,
+            );
         }
     }
     await stack.refresh({ clearPendingCreates: true, signal, ...quietUpdate }).catch(async () => {
@@ -109,7 +166,7 @@ async function clearPendingOperations(stack: automation.Stack, { signal, say }: 
     });
 }
 
-/** Looks at what really runs, but for what is inside Consul. */
+/** Refreshes the state of everything except the objects in Consul. */
 async function refreshMachines(
     stack: automation.Stack,
     signal: AbortSignal,
@@ -118,51 +175,55 @@ async function refreshMachines(
     await stack.refresh({ ...options, exclude: [`**${IN_CONSUL}**`], signal, ...quietUpdate });
 }
 
-/** Runs the engine, waits for another one to end, and turns a failure into one message. */
+/** Runs the engine, waits for another run to end, and turns a failure into one message. */
 async function engine(
+    stack: automation.Stack,
     own: Program,
-    { say, signal }: RunOptions,
-    run: (onEvent: (event: automation.EngineEvent) => void) => Promise<Changes>,
+    { say, signal, project = PROJECT, lockTimeout = LOCK_TIMEOUT }: EngineRunOptions,
+    run: (onEvent: (event: automation.EngineEvent) => void, signal: AbortSignal) => Promise<Changes>,
 ): Promise<Changes> {
-    const deadline = Date.now() + LOCK_TIMEOUT;
+    const deadline = Date.now() + lockTimeout;
     for (let attempt = 0; ; attempt++) {
         const errors: string[] = [];
         try {
-            return await run(reporter(say, errors));
+            // A signal of its own: the SDK adds a listener for each run, and removes none.
+            return await run(reporter(say, errors), AbortSignal.any([signal]));
         } catch (error) {
             signal.throwIfAborted();
             const failure = own.failure();
             if (failure) throw new UserError(failure.message);
-            if (!(error instanceof automation.ConcurrentUpdateError)) throw failed(error as Error, errors);
-            if (Date.now() > deadline) {
-                throw new UserError("another run has been working on this stack for too long: wait for it, or end it");
+            if (!(error instanceof automation.ConcurrentUpdateError)) {
+                const said = [(error as Error).message, ...errors].join("\n");
+                throw repairable(stack.name, project, said) ?? engineError(error as Error, errors);
             }
-            if (attempt === 0) say("another run is working on this stack; waiting for it");
+            const who = await whoUses(stack.name, project, error.message);
+            if (Date.now() > deadline) throw new UserError(`Another run still uses this stack: ${who}`);
+            if (attempt === 0) say(`another run uses this stack; waiting for it to end: ${who}`);
             await delay(LOCK_RETRY, undefined, { signal });
         }
     }
 }
 
-/** What a provider says when it finds nobody to work as, in many words and once for each resource. */
+/** A provider's error without valid credentials. It comes in many words and once for each resource. */
 const NO_CREDENTIALS = /No valid credential sources found|security token included in the request is (invalid|expired)/;
 
-/** What OpenStack's identity service says to a credential that is no good any more, and its provider in other words. */
+/** Errors of OpenStack's identity service and of its provider about an invalid credential. */
 const NO_OPENSTACK =
     /The request you have made requires authentication|Authentication failed|Could not find Application Credential/;
 
-/** One message of all that went wrong, without the stacks of programs that are not ours to read. */
-export function failed(error: Error, errors: readonly string[]): Error {
+/** Merges all errors of a run into one message, without stack traces. */
+export function engineError(error: Error, errors: readonly string[]): Error {
     if (errors.length === 0) return error;
     if (errors.some((each) => NO_CREDENTIALS.test(each))) {
         return new UserError(
-            "AWS knows nobody by the credentials that are found here: sign in as for AWS's own tools " +
-                '(AWS_PROFILE, "aws sso login"), until "aws sts get-caller-identity" answers',
+            "AWS does not accept the credentials of this computer. Sign in as for AWS's own tools " +
+                '(AWS_PROFILE, "aws sso login"), until "aws sts get-caller-identity" succeeds.',
         );
     }
     if (errors.some((each) => NO_OPENSTACK.test(each))) {
         return new UserError(
-            "OpenStack knows nobody by the application credential in clouds.yaml: it has expired or was removed; make a new one " +
-                "(openstack application credential create gateway) and write its id and secret there",
+            "OpenStack does not accept the application credential in clouds.yaml: it has expired or was deleted. Create a " +
+                'new one ("openstack application credential create gateway"), and write its id and secret there.',
         );
     }
     const told = errors.map((each) =>
@@ -174,16 +235,17 @@ export function failed(error: Error, errors: readonly string[]): Error {
     return new UserError([...new Set(told)].join("\n"));
 }
 
+/** Operations of the engine in words: in a preview, and when done. */
 const WORDS: Readonly<Record<string, readonly [string, string]>> = {
     create: ["create", "created"],
     update: ["update", "updated"],
     replace: ["replace", "replaced"],
     "create-replacement": ["create its replacement", "replacement created"],
-    "delete-replaced": ["take out", "taken out"],
+    "delete-replaced": ["remove the replaced", "replaced one removed"],
     delete: ["remove", "removed"],
 };
 
-/** Tells of each resource that changes, and collects what went wrong. */
+/** Reports each resource that changes, and collects the errors. */
 function reporter(say: (line: string) => void, errors: string[]): (event: automation.EngineEvent) => void {
     const begun = new Map<string, number>();
     return ({ resourcePreEvent, resOutputsEvent, diagnosticEvent }) => {
@@ -207,12 +269,12 @@ function nameOf(urn: string): string {
     return urn.split("::").at(-1) ?? urn;
 }
 
-/** What takes long, or is a machine: worth a line of its own. */
+/** Whether a resource deserves a line of its own: machines, and what takes long. */
 function isMachine(urn: string): boolean {
     return /(gateway:Instance|gateway:AwsGate|instance:Instance|group:Group|loadBalancer:LoadBalancer)::/.test(urn);
 }
 
-/** Changes in words: "2 created, 11 unchanged". */
+/** Changes as text: "2 created, 11 unchanged". */
 export function describeChanges(changes: Changes): string {
     const words: Record<string, string> = {
         create: "created",

@@ -1,4 +1,4 @@
-/** `npm run preview -- STACK`: what a deployment of the stack would change. */
+/** `npm run preview -- STACK`: shows what a deployment of the stack would change. */
 import { runOnStack } from "./stackCommand";
 
-runOnStack("preview", "Says what a deployment of the stack would change. Changes nothing.");
+runOnStack("preview", "Shows what a deployment of the stack would change, without changing anything.");

@@ -1,13 +1,13 @@
-/** A preview as a comment on a pull request. Pure. */
+/** A preview as a comment on a pull request. */
 import { type Changes, describeChanges, isChange } from "./deploy";
 
-/** What came of a preview. */
+/** The result of a preview. */
 export type PreviewResult = { readonly lines: readonly string[] } & (
     | { readonly changes: Changes }
     | { readonly failure: string }
 );
 
-/** More lines than a reader looks at; GitHub's limit of a comment, 65,536 characters, is further off. */
+/** Lines that the report shows at most: enough for a reader, and below GitHub's limit of 65,536 characters. */
 const MAX_LINES = 200;
 
 /** The report, in GitHub's Markdown. */
@@ -27,7 +27,7 @@ export function previewMarkdown(stack: string, result: PreviewResult): string {
     return [heading, "", verdict, "", ...details].join("\n");
 }
 
-/** The counts as of something that is still to be done. */
+/** Changes as text, as still to be made. */
 const words = (changes: Changes) =>
     describeChanges(changes)
         .replace(/\bcreated\b/, "to create")
@@ -35,7 +35,7 @@ const words = (changes: Changes) =>
         .replace(/\breplaced\b/, "to replace")
         .replace(/\bremoved\b/, "to remove");
 
-/** Lines as code; a fence longer than any in them, so that none can end it. */
+/** Lines as a code block. Its fence is longer than any in the lines, so that none can close it. */
 function fenced(lines: readonly string[]): string[] {
     const longest = Math.max(2, ...lines.flatMap((line) => [...line.matchAll(/`+/g)].map(([run]) => run.length)));
     const fence = "`".repeat(longest + 1);

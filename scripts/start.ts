@@ -1,11 +1,11 @@
-/** `npm start`: gets the tools, deploys the local stack, and shows a gateway die and come back. */
+/** `npm start`: installs the tools, deploys the local stack, and shows a gateway die and come back. */
 
+import { balancingStack } from "../engine/stack";
+import { ensurePlugin, ensureTools, pluginVersion, toolsOf } from "../toolchain";
 import { heading, runCommand, say } from "./console";
 import { demonstrate } from "./demo";
 import { deploy, describeChanges, isChange, open } from "./deploy";
-import { balancingStack } from "./engine";
 import { exclusively, preflight } from "./preflight";
-import { ensurePlugin, ensureTools, pluginVersion, toolsOf } from "./tools";
 
 const STACK = "local";
 
@@ -18,7 +18,7 @@ async function start(signal: AbortSignal): Promise<void> {
         if (tools.includes("consul")) {
             await ensurePlugin("consul", pluginVersion("consul"), { progress: say, signal });
         }
-        say("all there");
+        say("all installed");
 
         heading("Deployment");
         const stack = await open(STACK, { say });
@@ -27,28 +27,30 @@ async function start(signal: AbortSignal): Promise<void> {
         signal.throwIfAborted();
         const outputs = (await stack.stack.outputs()).local?.value as Outputs;
 
-        heading("A gateway dies: calls go on, and it is replaced");
+        heading("A gateway dies: calls continue, and the loop replaces it");
         await demonstrate(outputs, signal);
 
-        heading("It runs on");
+        heading("The deployment keeps running");
         console.log(`  Thrift calls     ${outputs.endpoints.join(" and ")}`);
         if (outputs.consulUi) console.log(`  Consul           ${outputs.consulUi}`);
         console.log(`  Balancers        ${outputs.balancerStatus.join(" and ")}`);
         heading("What to try next");
-        console.log("  npm run status                what the replacement loop sees and does");
-        console.log("  npm run status -- explain     every decision with its reasons");
-        console.log("  npm run preview -- local      after a change of Pulumi.local.yaml: what npm start would change");
+        console.log("  npm run status                show what the replacement loop sees and does");
+        console.log("  npm run status -- explain     show its decisions with their reasons");
+        console.log(
+            "  npm run preview -- local      after an edit of Pulumi.local.yaml: show what npm start would change",
+        );
         console.log("  npm run down                  remove everything");
     });
 }
 
-/** What the stack says of its local target. */
+/** The stack's outputs for the target `local`. */
 export interface Outputs {
     readonly endpoints: readonly string[];
     readonly gateways: readonly string[];
     readonly balancerStatus: readonly string[];
-    /** With Serf there is none. */
+    /** Absent with Serf. */
     readonly consulUi?: string;
 }
 
-void runCommand(start, 'Run "npm start" again to go on, or "npm run down" to remove everything.');
+void runCommand(start, 'Run "npm start" again to continue, or "npm run down" to remove everything.');

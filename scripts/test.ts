@@ -1,109 +1,118 @@
 /**
- * `npm test`: the type checker, the linter and every quick suite, or with `npm test -- SUITE...` just those named; the last
- * line sums what their runners reported.
+ * `npm test` runs the type checker, the linter and every quick suite. `npm test -- SUITE...` runs the named suites, and
+ * `npm test -- all` runs every one. The last line sums what the runners reported.
+ *
+ * - `--at-once N`: how many suites run at a time, by default 2. Each line begins with the name of its suite then.
+ * - `--minutes N`: how long the whole may take. A suite that may take longer does not begin. Default: no limit.
+ * - `--again`: runs a suite that failed beside another one, and depends on how busy the computer is, once more, alone.
  */
 import { spawn } from "node:child_process";
+import { constants } from "node:os";
+import { parseArgs, stripVTControlCharacters } from "node:util";
+import { type Ended, runSuites, type Suite, suites, text } from "./suites";
 
-/** A suite, with the command that runs it; the checks without a count of their own count as one. */
-interface Suite {
-    readonly name: string;
-    readonly command: readonly string[];
-    readonly mocha: boolean;
-}
-
-const QUICK: readonly Suite[] = [
-    { name: "types", command: ["npx", "--no-install", "tsc", "-p", "."], mocha: false },
-    { name: "lint", command: ["npx", "--no-install", "biome", "check", "."], mocha: false },
-    { name: "unit", command: ["npm", "run", "--silent", "test:unit"], mocha: true },
-    { name: "simulation", command: ["npm", "run", "--silent", "test:simulation"], mocha: true },
-    { name: "local", command: ["npm", "run", "--silent", "test:local"], mocha: true },
-];
-/** What takes longer than one waits for: only when named. */
-const SLOW: readonly Suite[] = [
-    { name: "scenarios", command: ["npm", "run", "--silent", "test:scenarios"], mocha: true },
-    { name: "e2e-openstack", command: ["npm", "run", "--silent", "e2e:openstack"], mocha: true },
-    { name: "hosts", command: ["npm", "run", "--silent", "test:hosts"], mocha: true },
-    { name: "e2e-aws", command: ["npm", "run", "--silent", "e2e:aws"], mocha: true },
-];
-
-interface Counts {
-    passed: number;
-    failed: number;
-    skipped: number;
-}
-
-/** Somebody has ended the run: no further suite is begun. */
+/** Somebody has ended the run. */
 let interrupted = false;
+/** The process groups of the suites that run. */
+const running = new Set<number>();
 
-/** How long a suite may take before it counts as hung, minutes. */
-const DEADLINE_MINUTES = 35;
+function end(signal: NodeJS.Signals): void {
+    for (const pid of running) {
+        try {
+            process.kill(-pid, signal);
+        } catch {
+            // The suite has just ended by itself.
+        }
+    }
+}
 
-function run(command: readonly string[]): Promise<{ code: number; output: string }> {
+/** Writes lines as they come, each with a prefix. */
+function lines(prefix: string, out: NodeJS.WritableStream) {
+    let rest = "";
+    return {
+        write(chunk: string) {
+            const all = (rest + chunk).split("\n");
+            rest = all.pop() ?? "";
+            for (const line of all) out.write(`${prefix}${line}\n`);
+        },
+        close() {
+            if (rest !== "") out.write(`${prefix}${rest}\n`);
+        },
+    };
+}
+
+function run({ name, command, minutes, load }: Suite, alone: boolean): Promise<Ended> {
+    const [program, ...args] = load === "computes" && !alone ? ["nice", "-n", "10", ...command] : command;
+    const prefix = alone ? "" : `${name} | `;
+    const [stdout, stderr] = [lines(prefix, process.stdout), lines(prefix, process.stderr)];
     return new Promise((done) => {
         // A group of its own, so that all of it can be ended.
-        const child = spawn(command[0] as string, command.slice(1), {
-            stdio: ["ignore", "pipe", "inherit"],
-            detached: true,
-        });
-        const end = (signal: NodeJS.Signals) => {
-            interrupted ||= signal !== "SIGKILL";
-            if (child.pid !== undefined) process.kill(-child.pid, signal);
-        };
+        const child = spawn(program as string, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+        const { pid } = child;
+        if (pid !== undefined) running.add(pid);
         const deadline = setTimeout(() => {
-            console.log(`\n== not done after ${DEADLINE_MINUTES} minutes: ended`);
-            end("SIGKILL");
-        }, DEADLINE_MINUTES * 60_000);
-        for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, end);
+            console.log(`\n== ${name}: not done after ${minutes} minutes: ended`);
+            if (pid !== undefined) process.kill(-pid, "SIGKILL");
+        }, minutes * 60_000);
         let output = "";
-        child.stdout.on("data", (chunk: Buffer) => {
-            process.stdout.write(chunk);
-            output += chunk.toString();
+        child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+            stdout.write(chunk);
+            output += stripVTControlCharacters(chunk);
         });
-        child.on("error", (error) => done({ code: 1, output: error.message }));
-        child.on("close", (code) => {
+        child.stderr.setEncoding("utf8").on("data", (chunk: string) => stderr.write(chunk));
+        child.on("error", (error) => {
             clearTimeout(deadline);
-            for (const signal of ["SIGINT", "SIGTERM"] as const) process.removeListener(signal, end);
-            done({ code: code ?? 1, output });
+            console.error(error.message);
+            done({ code: 1, output });
+        });
+        child.on("close", (code, signal) => {
+            clearTimeout(deadline);
+            if (pid !== undefined) running.delete(pid);
+            stdout.close();
+            stderr.close();
+            done({ code: code ?? 128 + constants.signals[signal ?? "SIGKILL"], output });
         });
     });
 }
 
-/** The closing lines of mocha's report. */
-function mochaCounts(output: string): Counts {
-    const count = (word: string) => Number(new RegExp(`^\\s*(\\d+) ${word}`, "m").exec(output)?.[1] ?? 0);
-    return { passed: count("passing"), failed: count("failing"), skipped: count("pending") };
-}
-
 async function main(): Promise<void> {
-    const names = process.argv.slice(2);
-    const known = [...QUICK, ...SLOW];
-    const unknown = names.filter((name) => !known.some((suite) => suite.name === name));
+    const { values, positionals: names } = parseArgs({
+        allowPositionals: true,
+        options: {
+            "at-once": { type: "string", default: "2" },
+            minutes: { type: "string", default: "Infinity" },
+            again: { type: "boolean", default: false },
+        },
+    });
+    const [atOnce, minutes] = [Number(values["at-once"]), Number(values.minutes)];
+    if (!(Number.isInteger(atOnce) && atOnce > 0)) throw new Error("--at-once takes a number of suites");
+    if (!(minutes > 0)) throw new Error("--minutes takes a number of minutes");
+    const unknown = names.filter((name) => name !== "all" && !suites.some((suite) => suite.name === name));
     if (unknown.length > 0) {
-        console.error(`no such suite: ${unknown.join(", ")}; there are: ${known.map(({ name }) => name).join(", ")}`);
-        process.exitCode = 1;
-        return;
+        const known = suites.map(({ name }) => name).join(", ");
+        throw new Error(`no such suite: ${unknown.join(", ")}; there are: ${known}, and all`);
     }
-    const total: Counts = { passed: 0, failed: 0, skipped: 0 };
-    for (const { name, command, mocha } of names.length > 0
-        ? known.filter((suite) => names.includes(suite.name))
-        : QUICK) {
-        if (interrupted) break;
-        const startedAt = Date.now();
-        console.log(`\n== ${name}`);
-        const { code, output } = await run(command);
-        const counts = mocha
-            ? mochaCounts(output)
-            : { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
-        // A runner that died before its report has failed, whatever it had counted.
-        if (code !== 0 && counts.failed === 0) counts.failed = 1;
-        if (mocha && counts.passed + counts.failed + counts.skipped === 0) counts.failed = 1;
-        total.passed += counts.passed;
-        total.failed += counts.failed;
-        total.skipped += counts.skipped;
-        console.log(`== ${name}: ${((Date.now() - startedAt) / 1000).toFixed(1)} s`);
+    const isChosen = ({ name, quick }: Suite) =>
+        names.length === 0 ? quick : names.includes("all") || names.includes(name);
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+        process.on(signal, () => {
+            interrupted = true;
+            end(signal);
+        });
     }
-    console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
-    process.exitCode = total.failed > 0 ? 1 : 0;
+    const counts = await runSuites(suites.filter(isChosen), {
+        atOnce,
+        again: values.again,
+        minutesLeft: () => minutes - process.uptime() / 60,
+        interrupted: () => interrupted,
+        say: (line) => console.log(`\n${line}`),
+        run,
+    });
+    console.log(`\n${text(counts)}`);
+    process.exitCode = counts.failed > 0 || interrupted ? 1 : 0;
 }
 
-void main();
+main().catch((error: Error) => {
+    console.error(error.message);
+    process.exitCode = 1;
+});

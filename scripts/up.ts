@@ -1,4 +1,4 @@
-/** `npm run up -- STACK`: brings a stack to what its configuration says. */
+/** `npm run up -- STACK`: deploys a stack. */
 import { runOnStack } from "./stackCommand";
 
-runOnStack("up", "Brings the stack to what its configuration says.");
+runOnStack("up", "Creates, changes and removes resources until the stack matches its configuration.");

@@ -1,32 +1,34 @@
-/** Whether two runs of the same cells say the same. */
-import type { BenchRecord } from "../records";
+/** Agreement of two runs of the same cells. */
+import type { BenchRecord } from "../benchRecords";
 import { overlap, type Summary, summarize } from "../statistics";
-import { faultSummaries, grouped, latencySummaries, ofKind } from "./data";
+import { faultSummaries, groupBy, latencySummaries, recordsOfKind } from "./summaries";
 
-/** How many cells of two runs agree on a figure: the 95 % intervals of their medians overlap. */
+/**
+ * Number of cells in which two runs agree on a figure, which means that the 95 % intervals of their medians overlap.
+ */
 export interface Agreement {
     readonly figure: string;
     readonly cells: number;
     readonly agreeing: number;
 }
 
-/** What intervals are widened by at either end before they are compared; one measurement has an interval of no width. */
+/** Margins added to both ends of the intervals, because the interval of a single measurement has no width. */
 export const tolerances = {
-    /** Relative: two measurements of one machine at different times. */
+    /** Relative to the median. */
     throughput: 0.1,
     /** Milliseconds, at the 99th percentile. */
     latency: 0.5,
-    /** Calls, about as many as are under way at a time. */
+    /** Calls: about as many as are in flight at a time. */
     failed: 5,
     /** Milliseconds. */
     outage: 50,
 } as const;
 
-/** Compares two runs; figures that are not in both are left out. */
+/** Compares two runs. Leaves out figures that only one of them has. */
 export function agreement(first: readonly BenchRecord[], second: readonly BenchRecord[]): Agreement[] {
     const saturation = (records: readonly BenchRecord[]) =>
         summaries(
-            ofKind(records, "saturation"),
+            recordsOfKind(records, "saturation"),
             ({ cell }) => `${cell.variant}/${cell.mix}`,
             ({ perSecond }) => perSecond,
         );
@@ -63,5 +65,5 @@ function summaries<T>(
     keyOf: (value: T) => string,
     figure: (value: T) => number,
 ): Map<string, Summary> {
-    return new Map([...grouped(values, keyOf)].map(([key, own]) => [key, summarize(own.map(figure))]));
+    return new Map([...groupBy(values, keyOf)].map(([key, own]) => [key, summarize(own.map(figure))]));
 }

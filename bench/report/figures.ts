@@ -1,17 +1,17 @@
-/** The figures, as Vega-Lite specifications: the same for the SVG files of the documentation and the interactive report. */
+/** The figures as Vega-Lite specifications, for the SVG files of the documentation and for the interactive report. */
 import type { TopLevelSpec } from "vega-lite";
-import { faultNames, mixes, poolSizes, variants } from "../matrix";
-import type { BenchRecord, Part } from "../records";
+import type { BenchRecord, Part } from "../benchRecords";
 import { summarize } from "../statistics";
-import { coresOf, grouped, inOrder, latencySummaries, ofKind, total, variantsIn } from "./data";
+import { faultNames, mixes, poolSizes, variants } from "../trialMatrix";
 import { faultLabels, labelOf, mixLabels, partLabels, variantColors } from "./style";
+import { coresOf, groupBy, inOrder, latencySummaries, recordsOfKind, sum, variantsIn } from "./summaries";
 
-/** A figure. */
+/** A figure of the report. */
 export interface Figure {
     /** The name of its file, without `.svg`. */
     readonly name: string;
     readonly title: string;
-    /** What is seen, and how it was measured. */
+    /** What the figure shows, and how it was measured. */
     readonly caption: string;
     readonly spec: TopLevelSpec;
 }
@@ -26,10 +26,10 @@ const config = {
     view: { stroke: "#cccccc" },
 } as const;
 
-/** Numbers on a logarithmic axis as they are, whatever Vega makes of its scale. */
+/** Labels of logarithmic axes: plain numbers instead of Vega's abbreviations. */
 const THOUSANDS = "format(datum.value, ',')";
 const THOUSANDS_OR_LESS = "datum.value < 1 ? format(datum.value, '~r') : format(datum.value, ',')";
-/** Milliseconds from a tenth to ten seconds. */
+/** Ticks in milliseconds, up to ten seconds. */
 const DECADES = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000];
 
 const top = (spec: object, padding = 10): TopLevelSpec =>
@@ -43,7 +43,7 @@ function color(names: readonly string[], legend: object | null = {}) {
     return { field: "variant", type: "nominal", scale: variantColors(names), legend } as const;
 }
 
-/** All figures for which there is data. */
+/** All figures that have data. */
 export function figures(records: readonly BenchRecord[]): Figure[] {
     return [
         latencyFigure(records),
@@ -56,7 +56,7 @@ export function figures(records: readonly BenchRecord[]): Figure[] {
     ].filter((figure) => figure !== undefined);
 }
 
-/** Percentiles at which latency is drawn: closer together towards the tail. */
+/** Percentiles of the latency curve: denser towards the tail. */
 export const percentileSteps: readonly number[] = Array.from(
     { length: 61 },
     (_, step) => 100 - 100 / 10 ** (step / 20),
@@ -69,7 +69,7 @@ function latencyFigure(records: readonly BenchRecord[]): Figure | undefined {
     const shown = all.filter((each) => each.load === load);
     const values = shown.flatMap(({ variant, mix, histogram, rate }) =>
         percentileSteps
-            // A percentile that no call stands for says nothing.
+            // Skip percentiles above the rarest call.
             .filter((percentile) => histogram.totalCount * (1 - percentile / 100) >= 1)
             .map((percentile) => ({
                 variant: labelOf(variant),
@@ -84,7 +84,7 @@ function latencyFigure(records: readonly BenchRecord[]): Figure | undefined {
         name: "latency",
         title: `Latency by percentile at ${load} % of the slowest stack's saturation`,
         caption:
-            "Open loop, from the intended start of each call; the calls of all repeats. Both axes are logarithmic: the tail is on the right.",
+            "Open loop, counted from the intended start of each call, over all repeats. Both axes are logarithmic, with the tail on the right.",
         spec: top({
             data: { values },
             facet: { column: mixFacet },
@@ -126,12 +126,12 @@ function latencyFigure(records: readonly BenchRecord[]): Figure | undefined {
 }
 
 function throughputFigure(records: readonly BenchRecord[]): Figure | undefined {
-    const all = ofKind(records, "saturation");
+    const all = recordsOfKind(records, "saturation");
     if (all.length === 0) return undefined;
-    const ceilings = ofKind(records, "ceiling").map(({ mix, perSecond }) => ({
+    const ceilings = recordsOfKind(records, "ceiling").map(({ mix, perSecond }) => ({
         mix: mixLabels[mix],
         perSecond,
-        variant: "the generator's own ceiling",
+        variant: "ceiling of the generator",
     }));
     const values = all.map((record) => ({
         variant: labelOf(record.cell.variant),
@@ -195,15 +195,15 @@ function throughputFigure(records: readonly BenchRecord[]): Figure | undefined {
     });
     return {
         name: "throughput",
-        title: "The most calls a second",
+        title: "Throughput",
         caption:
-            "Closed loop, 32 calls under way; bars are medians, points single measurements. Client, balancer and gateways share the machine's cores. The dashed line is what the generator does against a server that does nothing.",
+            "Closed loop with 32 concurrent calls. Bars are medians, points are single measurements. Client, balancer and gateways share the computer's cores. The dashed line shows the generator against a server that does nothing.",
         spec: top({ hconcat: mixOrder.map(panel), spacing: 40 }),
     };
 }
 
 function faultFigures(records: readonly BenchRecord[]): Figure[] {
-    const all = ofKind(records, "fault").filter(
+    const all = recordsOfKind(records, "fault").filter(
         ({ cell }) => stackNames.includes(cell.variant) && cell.variant !== "direct",
     );
     if (all.length === 0) return [];
@@ -281,22 +281,23 @@ function faultFigures(records: readonly BenchRecord[]): Figure[] {
     return [
         {
             name: "failed-calls",
-            title: "Calls that failed, by fault",
+            title: "Failed calls by fault",
             caption:
-                "Calls that are tried once, through one balancer; every point is one fault, at 30, 50 or 70 % load; the line is from the least to the most. The axis is logarithmic above 1.",
+                "Calls that are tried once, through one balancer. Each point is one fault at 30, 50 or 70 % load; lines span the minimum and the maximum. The axis is logarithmic above 1.",
             spec: figure("failed", "failed calls", ticks, highest("failed", 10)),
         },
         {
             name: "outage",
-            title: "From the first failed call to the last, by fault",
-            caption: "The same faults. No or one failed call is an outage of 0 ms. The axis is logarithmic above 1 ms.",
+            title: "Outage by fault: from the first failed call to the last",
+            caption:
+                "The same faults. With at most one failed call, the outage is 0 ms. The axis is logarithmic above 1 ms.",
             spec: figure("outage", "outage, ms", ticks, highest("outage", 10)),
         },
     ];
 }
 
 function ablationFigure(records: readonly BenchRecord[]): Figure | undefined {
-    const ablated = ofKind(records, "fault").filter(({ cell }) => !isStack(cell.variant));
+    const ablated = recordsOfKind(records, "fault").filter(({ cell }) => !isStack(cell.variant));
     if (ablated.length === 0) return undefined;
     const faults = inOrder(
         ablated.map(({ cell }) => cell.fault),
@@ -307,7 +308,7 @@ function ablationFigure(records: readonly BenchRecord[]): Figure | undefined {
         ...["direct", "consul-template-haproxy", "haproxy-checks-off", "haproxy-discovery-frozen"],
         ...["fabio", "fabio-discovery-frozen"],
     ];
-    const shown = ofKind(records, "fault").filter(
+    const shown = recordsOfKind(records, "fault").filter(
         ({ cell }) =>
             order.includes(cell.variant) &&
             faults.includes(cell.fault as (typeof faults)[number]) &&
@@ -327,7 +328,7 @@ function ablationFigure(records: readonly BenchRecord[]): Figure | undefined {
         name: "ablations",
         title: "What each part contributes",
         caption:
-            "Failed calls with a stack as it is, without HAProxy's checks, and without news from the registry; and without any balancer, where clients call both gateways in turn. The axis is logarithmic above 1.",
+            "Failed calls with each stack as deployed, without HAProxy's checks, without updates from the registry, and without a balancer, where clients call both gateways in turn. The axis is logarithmic above 1.",
         spec: top({
             data: { values },
             facet: {
@@ -368,11 +369,11 @@ function ablationFigure(records: readonly BenchRecord[]): Figure | undefined {
 const isStack = (variant: string) => variants.has(variant) && variants.get(variant)?.without === undefined;
 
 function resourceFigure(records: readonly BenchRecord[]): Figure | undefined {
-    const all = ofKind(records, "latency").filter(({ cell }) => cell.load === 50);
+    const all = recordsOfKind(records, "latency").filter(({ cell }) => cell.load === 50);
     if (all.length === 0) return undefined;
     const names = variantsIn(all);
     const shown = (["proxy", "helpers", "registry", "sidecars"] as const).filter((part) => part in partLabels);
-    const values = [...grouped(all, ({ cell }) => `${cell.variant}/${cell.mix}`).values()].flatMap((own) => {
+    const values = [...groupBy(all, ({ cell }) => `${cell.variant}/${cell.mix}`).values()].flatMap((own) => {
         const [{ cell }] = own as [(typeof all)[number]];
         return shown
             .filter(() => cell.variant !== "direct")
@@ -423,7 +424,7 @@ function resourceFigure(records: readonly BenchRecord[]): Figure | undefined {
         name: "resources",
         title: "CPU and memory at 50 % load",
         caption:
-            "Medians. Two gateways, three Consul servers where there are any, and the balancer that is called; of the second balancer, and of the gateways' own processes, nothing is counted. Memory is what is resident.",
+            "Medians, for two gateways, three Consul servers (if the stack has them) and the balancer that is called. The second balancer and the gateway processes are not included. Memory is resident memory.",
         spec: top({
             hconcat: [
                 bars("cores", "cores", kept, `CPU, ${kept}`, true),
@@ -436,7 +437,7 @@ function resourceFigure(records: readonly BenchRecord[]): Figure | undefined {
 }
 
 function poolFigure(records: readonly BenchRecord[]): Figure | undefined {
-    const all = ofKind(records, "pool");
+    const all = recordsOfKind(records, "pool");
     if (all.length === 0) return undefined;
     const names = variantsIn(all);
     const values = all.map(({ cell, idle, bootMs, loaded }) => ({
@@ -445,7 +446,7 @@ function poolFigure(records: readonly BenchRecord[]): Figure | undefined {
         seconds: bootMs / 1000,
         memory: idle.proxy.mib + idle.helpers.mib + idle.registry.mib,
         perGateway: idle.sidecars.mib / cell.size,
-        cpu: 100 * total((["proxy", "helpers", "registry", "sidecars"] as const).map((part) => idle[part].cores)),
+        cpu: 100 * sum((["proxy", "helpers", "registry", "sidecars"] as const).map((part) => idle[part].cores)),
         p99: loaded.outcome.latency?.p99,
     }));
     const panel = (field: string, title: string, zero = true) => ({
@@ -460,9 +461,9 @@ function poolFigure(records: readonly BenchRecord[]): Figure | undefined {
     });
     return {
         name: "pool",
-        title: "What a growing pool costs",
+        title: "Resources by pool size",
         caption:
-            "At rest. Memory: the balancer that is called and the Consul servers, and on each gateway's machine what is not the gateway. CPU: all of that, of one core.",
+            "At rest. Memory: the balancer that is called, the Consul servers, and on each gateway's machine all processes but the gateway. CPU: the total of these, in percent of one core.",
         spec: top({
             data: { values },
             hconcat: [
@@ -476,9 +477,9 @@ function poolFigure(records: readonly BenchRecord[]): Figure | undefined {
 }
 
 function churnFigure(records: readonly BenchRecord[]): Figure | undefined {
-    const churn = ofKind(records, "fault").filter(({ cell }) => cell.fault === "route-changes");
+    const churn = recordsOfKind(records, "fault").filter(({ cell }) => cell.fault === "route-changes");
     if (churn.length === 0) return undefined;
-    const quiet = ofKind(records, "fault").filter(
+    const quiet = recordsOfKind(records, "fault").filter(
         ({ cell }) => cell.fault === "agent-restart" && churn.some((each) => each.cell.load === cell.load),
     );
     const names = variantsIn(churn);
@@ -498,7 +499,7 @@ function churnFigure(records: readonly BenchRecord[]): Figure | undefined {
         name: "churn",
         title: "Latency while routes change",
         caption:
-            "A gateway of two is taken out of the registry and put back, 100 changes in a minute, at 50 % load. For comparison the same load without route changes, from the trials in which the registry's agents are restarted.",
+            "One of two gateways leaves the registry and returns, 100 changes in a minute, at 50 % load. For comparison: the same load without route changes, from the trials that restart the registry's agents.",
         spec: top({
             data: { values },
             facet: { column: mixFacet },
@@ -517,7 +518,7 @@ function churnFigure(records: readonly BenchRecord[]): Figure | undefined {
                     y: {
                         field: "percentile",
                         type: "nominal",
-                        title: "of calls within",
+                        title: "share of calls",
                         sort: ["50 %", "99 %", "99.9 %"],
                         axis: { grid: true, tickBand: "extent" },
                     },

@@ -1,16 +1,17 @@
-/** The goals, and whether a run reached them. */
-import { type Mix, mixes, stackVariants } from "../matrix";
-import type { BenchRecord, FaultOutcome, FaultRecord } from "../records";
-import { coresOf, latencySummaries, ofKind, total } from "./data";
-import { mixLabels } from "./style";
+/** The goals, and whether a run reached each. */
 
-/** A goal for a stack, and what was measured. */
+import type { BenchRecord, FaultOutcome, FaultRecord } from "../benchRecords";
+import { type Mix, mixes, stackVariants } from "../trialMatrix";
+import { mixLabels } from "./style";
+import { coresOf, latencySummaries, recordsOfKind, sum } from "./summaries";
+
+/** A goal for a stack, with the measurement. */
 export interface Verdict {
     readonly goal: string;
     readonly variant: string;
-    /** Undefined where the run did not measure it. */
+    /** Undefined when the run did not measure it. */
     readonly reached: boolean | undefined;
-    /** The figures, in words. */
+    /** The measured figures as text. */
     readonly measured: string;
 }
 
@@ -19,9 +20,9 @@ interface Goal {
     readonly judge: (records: readonly BenchRecord[], variant: string, fabio: boolean) => [boolean, string] | undefined;
 }
 
-/** Latency that a balancer may add at half load, at the 99th percentile, milliseconds. */
+/** The most that a balancer may add to the 99th percentile of latency at half load, milliseconds. */
 const P99_ADDED_MS = 0.5;
-/** Throughput compared with no balancer; or so much of the cores busy. */
+/** The least throughput relative to no balancer, unless this share of all cores is busy. */
 const THROUGHPUT = 0.9;
 const CORES_BUSY = 0.9;
 
@@ -47,20 +48,20 @@ const goals: readonly Goal[] = [
         judge: (records, variant, fabio) =>
             longest(records, variant, "host-loss", fabio ? 10_000 : 1_500, ({ outageMs }) => outageMs),
     },
-    noneFails("the whole registry is gone", ["registry-stop"], "raw"),
+    noneFails("the whole registry is lost", ["registry-stop"], "raw"),
     noneFails("100 route changes in a minute", ["route-changes"], "raw"),
     {
-        goal: () => "the registry says that there are no gateways: no calls into nothing",
+        goal: () => "the registry lists no gateways: balancers keep using the last ones",
         judge: (records, variant) => {
             const own = faultsOf(records, variant, ["registry-empty"]);
             const fewest = own.map(({ fewestUsed = 0 }) => fewestUsed);
             return judged(own, Math.min(...fewest) > 0 && failedCalls(own, "raw") === 0, () => {
-                return `${Math.min(...fewest)} gateways in use at least; ${countsOf(own, "raw")}`;
+                return `at least ${Math.min(...fewest)} gateways in use; ${countsOf(own, "raw")}`;
             });
         },
     },
     {
-        goal: () => "a balancer that was restarted has the same slots",
+        goal: () => "a restarted balancer has the same slots",
         judge: (records, variant, fabio) => {
             const own = faultsOf(records, variant, ["balancer"]);
             if (fabio) return undefined;
@@ -98,14 +99,14 @@ const goals: readonly Goal[] = [
     {
         goal: () => `throughput at least ${THROUGHPUT} of no balancer, or all cores busy`,
         judge: (records, variant) => {
-            const all = ofKind(records, "saturation");
+            const all = recordsOfKind(records, "saturation");
             const of = (name: string, mix: Mix) => all.filter(({ cell }) => cell.variant === name && cell.mix === mix);
             const found = mixes.flatMap((mix) => {
                 const [own, none] = [of(variant, mix), of("direct", mix)];
                 if (own.length === 0 || none.length === 0) return [];
-                const mean = (each: typeof own) => total(each.map(({ perSecond }) => perSecond)) / each.length;
-                const cores = ofKind(records, "run")[0]?.host.cores ?? 1;
-                const busy = total(own.map((record) => coresOf(record))) / own.length / cores;
+                const mean = (each: typeof own) => sum(each.map(({ perSecond }) => perSecond)) / each.length;
+                const cores = recordsOfKind(records, "run")[0]?.host.cores ?? 1;
+                const busy = sum(own.map((record) => coresOf(record))) / own.length / cores;
                 return [{ mix, share: mean(own) / mean(none), busy }];
             });
             return judged(
@@ -123,8 +124,8 @@ const goals: readonly Goal[] = [
     },
 ];
 
-/** Every goal for every stack. */
-export function verdicts(records: readonly BenchRecord[]): Verdict[] {
+/** The verdict on every goal for every stack. */
+export function goalVerdicts(records: readonly BenchRecord[]): Verdict[] {
     return goals.flatMap(({ goal, judge }) =>
         stackVariants.map(({ name }) => {
             const fabio = name === "fabio";
@@ -141,7 +142,7 @@ export function verdicts(records: readonly BenchRecord[]): Verdict[] {
 
 function noneFails(what: string, names: readonly string[], calls: "raw" | "retried"): Goal {
     return {
-        goal: () => `${what}: no call fails${calls === "retried" ? " that is repeated" : ""}`,
+        goal: () => `${what}: no ${calls === "retried" ? "retried " : ""}call fails`,
         judge: (records, variant) => {
             const own = faultsOf(records, variant, names);
             return judged(own, failedCalls(own, calls) === 0, () => countsOf(own, calls));
@@ -149,7 +150,7 @@ function noneFails(what: string, names: readonly string[], calls: "raw" | "retri
     };
 }
 
-/** Judges by the longest of a time over all faults of a kind, both mixes. */
+/** Judges by the longest time over all trials of a fault and both mixes. */
 function longest(
     records: readonly BenchRecord[],
     variant: string,
@@ -166,8 +167,8 @@ function longest(
             const within = times.filter((each) => each < limitMs).length;
             const failed = own.flatMap(({ raw }) => mixes.map((mix) => raw[mix].failed));
             return (
-                `${within} of ${times.length} times; at most ${Math.round(Math.max(...times))} ms, ` +
-                `${Math.max(...failed)} calls failed at most`
+                `${within} of ${times.length} times; at most ${Math.round(Math.max(...times))} ms ` +
+                `and ${Math.max(...failed)} failed calls`
             );
         },
     );
@@ -178,13 +179,13 @@ function judged(own: readonly unknown[], reached: boolean, words: () => string):
 }
 
 function faultsOf(records: readonly BenchRecord[], variant: string, names: readonly string[]): FaultRecord[] {
-    return ofKind(records, "fault").filter(({ cell }) => cell.variant === variant && names.includes(cell.fault));
+    return recordsOfKind(records, "fault").filter(({ cell }) => cell.variant === variant && names.includes(cell.fault));
 }
 
 const failedCalls = (own: readonly FaultRecord[], calls: "raw" | "retried") =>
-    total(own.flatMap((record) => mixes.map((mix) => record[calls][mix].failed)));
+    sum(own.flatMap((record) => mixes.map((mix) => record[calls][mix].failed)));
 
 function countsOf(own: readonly FaultRecord[], calls: "raw" | "retried"): string {
-    const started = total(own.flatMap((record) => mixes.map((mix) => record[calls][mix].started)));
+    const started = sum(own.flatMap((record) => mixes.map((mix) => record[calls][mix].started)));
     return `${failedCalls(own, calls)} of ${started.toLocaleString("en")} calls failed, in ${own.length} ${own.length === 1 ? "trial" : "trials"}`;
 }

@@ -1,25 +1,27 @@
-/** Makes the report of one or two runs from their raw data: an HTML page, figures, and the tables of the documentation. */
+/**
+ * Builds the report of one or two runs from their raw data: an HTML page, figures, and the tables of the documentation.
+ */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { UserError } from "../../scripts/engine";
-import { type BenchRecord, readRecords } from "../records";
+import { UserError } from "../../engine/stack";
+import { type BenchRecord, readRecords } from "../benchRecords";
 import { figures } from "./figures";
 import { pageOf, type Section, svgOf } from "./render";
 import { htmlOf, markdownOf, type Table, tables } from "./tables";
 
-/** Where a report goes. */
+/** Input and output of a report. */
 export interface ReportOptions {
-    /** The raw data of the run; of a second run of some of the same cells too, which is compared with the first. */
+    /** The journal of a run, and optionally of a second run of some of the same cells, to compare it with. */
     readonly journals: readonly string[];
     /** The folder for `report.html` and the figures. */
     readonly out: string;
-    /** A Markdown file whose tables, between `<!-- table: NAME -->` and `<!-- end -->`, are renewed. */
+    /** A Markdown file whose tables, between `<!-- table: NAME -->` and `<!-- end -->`, the report replaces. */
     readonly document?: string;
 }
 
 /** Writes the report. @returns the files that were written. @throws UserError when there is no data. */
-export async function report({ journals, out, document }: ReportOptions): Promise<string[]> {
-    if (journals.length === 0) throw new UserError("there is no raw data: name a journal that npm run bench wrote");
+export async function writeReport({ journals, out, document }: ReportOptions): Promise<string[]> {
+    if (journals.length === 0) throw new UserError('There is no raw data: name a journal that "npm run bench" wrote.');
     const [first = [], second = []] = journals.map(read);
     const shown = figures(first);
     const rows = tables(first, second);
@@ -32,27 +34,27 @@ export async function report({ journals, out, document }: ReportOptions): Promis
     for (const figure of shown) write(join(out, `${figure.name}.svg`), await svgOf(figure));
     const sections: Section[] = [
         {
-            html: `<p>Rebuilt from ${journals.map((path) => `<code>${basename(path)}</code>`).join(" and ")}. Click a name in a legend to see it alone.</p>`,
+            html: `<p>Built from ${journals.map((path) => `<code>${basename(path)}</code>`).join(" and ")}. Click a name in a legend to highlight it.</p>`,
         },
         ...shown.map((figure) => ({ figure })),
         ...rows.map((table) => ({ html: htmlOf(table) })),
     ];
-    write(join(out, "report.html"), await pageOf("Three ways to balance Thrift calls, compared", sections));
+    write(join(out, "report.html"), await pageOf("Three load balancing stacks for Thrift, compared", sections));
     if (document !== undefined) write(document, withTables(readFileSync(document, "utf8"), rows));
     return written;
 }
 
 function read(path: string): BenchRecord[] {
-    if (!existsSync(path)) throw new UserError(`there is no ${path}: run npm run bench first`);
+    if (!existsSync(path)) throw new UserError(`There is no ${path}. Run "npm run bench" first.`);
     const records = readRecords(path);
-    if (records.length < 2) throw new UserError(`there is nothing measured in ${path}`);
+    if (records.length < 2) throw new UserError(`${path} has no results.`);
     return records;
 }
 
 /**
- * A document with its tables renewed.
+ * Replaces the tables of a document.
  *
- * @throws UserError when it asks for a table that there is not.
+ * @throws UserError when the document names an unknown table.
  */
 export function withTables(text: string, known: readonly Table[]): string {
     return text.replace(
@@ -60,7 +62,9 @@ export function withTables(text: string, known: readonly Table[]): string {
         (_, begin: string, name: string, end: string) => {
             const table = known.find((each) => each.name === name);
             if (!table)
-                throw new UserError(`there is no table "${name}": ${known.map((each) => each.name).join(", ")}`);
+                throw new UserError(
+                    `No table "${name}"; the tables are: ${known.map((each) => each.name).join(", ")}.`,
+                );
             return `${begin}\n${markdownOf(table)}\n\n${end}`;
         },
     );

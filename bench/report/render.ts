@@ -1,11 +1,11 @@
-/** Figures as SVG files, and as one HTML page that needs nothing else. */
+/** Renders figures as SVG files, and as one self-contained HTML page. */
 import { join, resolve } from "node:path";
 import { buildSync } from "esbuild";
 import type { Figure } from "./figures";
 
-/** A figure as SVG, with its title for those who do not see it. */
+/** A figure as SVG, with its title for screen readers. */
 export async function svgOf({ title, spec }: Figure): Promise<string> {
-    // Vega is an ES module that waits while it is loaded, so it cannot be required.
+    // Vega is an ES module with top-level await, which require() cannot load.
     const vega = await import("vega");
     const { compile } = await import("vega-lite");
     const view = new vega.View(vega.parse(compile(spec).spec), { renderer: "none", logLevel: vega.Error });
@@ -17,10 +17,10 @@ export async function svgOf({ title, spec }: Figure): Promise<string> {
     }
 }
 
-/** A part of the page: text in HTML, or a figure. */
+/** A section of the page: HTML or a figure. */
 export type Section = { readonly html: string } | { readonly figure: Figure };
 
-/** The page. */
+/** The HTML page with all sections. */
 export async function pageOf(title: string, sections: readonly Section[]): Promise<string> {
     const { compile } = await import("vega-lite");
     const shown = sections.flatMap((section) => ("figure" in section ? [section.figure] : []));
@@ -49,7 +49,7 @@ ${body.join("\n")}
 `;
 }
 
-/** Text within HTML. */
+/** Escapes text for HTML. */
 export function escapeHtml(text: string): string {
     return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 }
@@ -66,7 +66,7 @@ code { background: #f3f3f3; padding: 0 3px }
 #vg-tooltip-element { font-size: 12px }
 `;
 
-/** What draws the specifications in a browser: Vega and its tooltips. */
+/** The script that draws the specifications in a browser: Vega with its tooltips. */
 function player(): string {
     const source = `
         import * as vega from "vega";

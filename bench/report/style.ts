@@ -1,13 +1,14 @@
-/** How everything is named and coloured, in every figure and table. */
-import type { Mix } from "../matrix";
-import type { Part } from "../records";
+/** Labels and colours of all figures and tables. */
+
+import type { Part } from "../benchRecords";
+import type { Mix } from "../trialMatrix";
 
 interface Look {
     readonly label: string;
     readonly color: string;
 }
 
-/** Variants in the order of legends. Colours are told apart by the colour-blind (Okabe and Ito), but for the grey. */
+/** Variants in the order of legends. The colours, except the grey, suit the colour-blind (Okabe and Ito). */
 export const looks: Readonly<Record<string, Look>> = {
     direct: { label: "no balancer", color: "#7f7f7f" },
     "consul-template-haproxy": { label: "consul-template + HAProxy", color: "#0072b2" },
@@ -18,13 +19,13 @@ export const looks: Readonly<Record<string, Look>> = {
     "fabio-discovery-frozen": { label: "Fabio, discovery frozen", color: "#e69f00" },
 };
 
-/** The name of a variant for readers. */
+/** The label of a variant. */
 export const labelOf = (variant: string): string => looks[variant]?.label ?? variant;
 
-/** Connection mixes for readers. */
+/** Labels of connection mixes. */
 export const mixLabels: Readonly<Record<Mix, string>> = { kept: "kept connections", perCall: "a connection per call" };
 
-/** Faults for readers. */
+/** Labels of faults. */
 export const faultLabels: Readonly<Record<string, string>> = {
     "gateway-term": "gateway drained (SIGTERM)",
     "rolling-restart": "rolling restart of all gateways",
@@ -36,12 +37,12 @@ export const faultLabels: Readonly<Record<string, string>> = {
     "host-loss": "gateway's host lost (packets dropped)",
     "agent-restart": "registry's agents restarted",
     "consul-leader": "Consul's leader killed",
-    "registry-stop": "whole registry gone",
-    "registry-empty": "registry says: no gateways",
+    "registry-stop": "whole registry lost",
+    "registry-empty": "registry lists no gateways",
     balancer: "balancer killed (kill -9)",
 };
 
-/** Parts of a deployment for readers, in the order in which bars are stacked. */
+/** Labels and colours of the parts of a deployment, in stacking order. */
 export const partLabels: Readonly<Record<Exclude<Part, "generator">, Look>> = {
     proxy: { label: "HAProxy or Fabio", color: "#0072b2" },
     helpers: { label: "other processes on the balancer", color: "#56b4e9" },
@@ -50,7 +51,7 @@ export const partLabels: Readonly<Record<Exclude<Part, "generator">, Look>> = {
     gateways: { label: "gateways", color: "#b0b0b0" },
 };
 
-/** The scale that gives variants their colours; only those that are named are in the legend. */
+/** The colour scale of the given variants. */
 export function variantColors(variants: readonly string[]) {
     const shown = Object.entries(looks).filter(([name]) => variants.includes(name));
     return { domain: shown.map(([, { label }]) => label), range: shown.map(([, { color }]) => color) };

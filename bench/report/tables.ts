@@ -1,15 +1,15 @@
-/** The tables, as rows of text: Markdown for the documentation, HTML for the report. */
+/** The tables as rows of text: Markdown for the documentation, HTML for the report. */
 
-import { mixes, stackVariants } from "../matrix";
-import { type BenchRecord, isDisturbed, isTrial } from "../records";
+import { type BenchRecord, isDisturbed, isTrialRecord } from "../benchRecords";
 import { type Summary, summarize } from "../statistics";
+import { mixes, stackVariants } from "../trialMatrix";
 import { agreement } from "./agreement";
-import { coresOf, faultSummaries, grouped, latencySummaries, ofKind, variantsIn } from "./data";
-import { verdicts } from "./goals";
+import { goalVerdicts } from "./goals";
 import { escapeHtml } from "./render";
 import { faultLabels, labelOf, mixLabels } from "./style";
+import { coresOf, faultSummaries, groupBy, latencySummaries, recordsOfKind, variantsIn } from "./summaries";
 
-/** A table. */
+/** A table of the report. */
 export interface Table {
     readonly name: string;
     readonly title: string;
@@ -17,7 +17,7 @@ export interface Table {
     readonly rows: readonly (readonly string[])[];
 }
 
-/** All tables for which there is data; `again` is a second run of some of the same cells. */
+/** All tables that have data. `again` is a second run of some of the same cells. */
 export function tables(records: readonly BenchRecord[], again: readonly BenchRecord[] = []): Table[] {
     return [
         goalTable(records),
@@ -42,9 +42,9 @@ function spread({ median, p95, max, interval, n }: Summary, digits = 0): string 
 }
 
 function goalTable(records: readonly BenchRecord[]): Table {
-    const found = verdicts(records);
+    const found = goalVerdicts(records);
     const sign = { true: "**reached**", false: "**missed**", undefined: "–" } as const;
-    const rows = [...grouped(found, ({ goal }) => goal).values()].flatMap((own) =>
+    const rows = [...groupBy(found, ({ goal }) => goal).values()].flatMap((own) =>
         own.map(({ goal, variant, reached, measured }) => [
             goal,
             labelOf(variant),
@@ -81,9 +81,9 @@ const FAULT_HEADING = [
     "connections",
     "N",
     "calls",
-    "failed, each time",
+    "failed per trial",
     "outage, ms",
-    "failed though repeated",
+    "failed despite retries",
 ];
 const isStack = (variant: string) => stackVariants.some(({ name }) => name === variant);
 
@@ -94,14 +94,14 @@ function faultTable(records: readonly BenchRecord[]): Table {
 function ablationTable(records: readonly BenchRecord[]): Table {
     return {
         name: "ablations",
-        title: "Without a part",
+        title: "Ablations: a stack without one of its parts",
         heading: FAULT_HEADING,
         rows: faultRows(records, (variant) => !isStack(variant)),
     };
 }
 
 function throughputTable(records: readonly BenchRecord[]): Table {
-    const all = ofKind(records, "saturation");
+    const all = recordsOfKind(records, "saturation");
     return {
         name: "throughput",
         title: "Throughput",
@@ -139,8 +139,8 @@ function latencyTable(records: readonly BenchRecord[]): Table {
 function agreementTable(records: readonly BenchRecord[], again: readonly BenchRecord[]): Table {
     return {
         name: "agreement",
-        title: "The same, measured twice",
-        heading: ["figure", "cells in both runs", "intervals that overlap"],
+        title: "Agreement of the two runs",
+        heading: ["figure", "cells in both runs", "overlapping intervals"],
         rows: agreement(records, again).map(({ figure, cells, agreeing }) => [figure, String(cells), String(agreeing)]),
     };
 }
@@ -148,12 +148,12 @@ function agreementTable(records: readonly BenchRecord[], again: readonly BenchRe
 function runTable(records: readonly BenchRecord[], again: readonly BenchRecord[]): Table {
     return {
         name: "runs",
-        title: "The runs",
-        heading: ["run", "begun", "profile, seed", "measurements", "on", "generator's ceiling, calls/s"],
+        title: "Runs",
+        heading: ["run", "started", "profile, seed", "trials", "computer", "ceiling of the generator, calls/s"],
         rows: [records, again].flatMap((each, index) => {
-            const [run] = ofKind(each, "run");
+            const [run] = recordsOfKind(each, "run");
             if (!run) return [];
-            const ceilings = ofKind(each, "ceiling").map(
+            const ceilings = recordsOfKind(each, "ceiling").map(
                 ({ mix, perSecond, cores }) => `${mixLabels[mix]}: ${number(perSecond)} with ${cores} cores`,
             );
             return [
@@ -161,7 +161,7 @@ function runTable(records: readonly BenchRecord[], again: readonly BenchRecord[]
                     `run ${index + 1}`,
                     run.at.slice(0, 16).replace("T", " "),
                     `${run.profile}, ${run.seed}`,
-                    `${each.filter(isTrial).length}, of which disturbed ${each.filter(isTrial).filter(isDisturbed).length}`,
+                    `${each.filter(isTrialRecord).length}, ${each.filter(isTrialRecord).filter(isDisturbed).length} of them disturbed`,
                     `${run.host.cores} × ${run.host.cpu}, ${run.host.memoryGib} GiB, Linux ${run.host.kernel}, Node ${run.versions.node}`,
                     ceilings.join("; "),
                 ],

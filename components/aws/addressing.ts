@@ -1,11 +1,11 @@
 /** The arithmetic of subnets and of fixed addresses: pure, IPv4. */
-import { formatAddress, parseNetwork } from "../cidr";
+import { formatAddress, parseNetwork } from "../../lib/ipv4";
 
 /**
  * The `index`th subnet of a network.
  *
  * @param bits how many bits longer its prefix is.
- * @throws RangeError when there are not as many.
+ * @throws RangeError if there are fewer subnets.
  */
 export function subnet(network: string, bits: number, index: number): string {
     const { base, prefix } = parseNetwork(network);
@@ -29,17 +29,18 @@ export function host(network: string, index: number): string {
     return formatAddress(base + index);
 }
 
-/** The first addresses of each subnet that AWS keeps: network, router, DNS and one for later. */
+/** The first addresses of each subnet that AWS reserves: network, router, DNS and one for future use. */
 export const RESERVED = 4;
 
 /** A sixteenth of the VPC for each subnet; with the smallest VPC, /24, that is AWS's smallest subnet, /28. */
 const SUBNET_BITS = 4;
 
 /**
- * Subnets of an own VPC for some zones: of the gateways, and of the machines with fixed addresses. Two for each zone,
- * because AutoScaling takes any free address of its own: also one that a fixed machine has let go while it is replaced.
+ * Subnets of an own VPC: in each zone one for the gateways and one for machines with fixed addresses. They are separate
+ * because AutoScaling takes any free address of its subnet, including one that a fixed machine gives up while it is
+ * replaced.
  *
- * A zone's subnets stay the same when zones are added behind it.
+ * A zone's subnets stay the same if zones are added after it.
  */
 export function ownSubnets(vpc: string, zones: readonly string[]): { zone: string; pool: string; fixed: string }[] {
     return zones.map((zone, index) => ({
@@ -54,14 +55,14 @@ const PER_KIND = 3;
 
 /** Where a machine with a fixed address is. */
 export interface Place {
-    /** Which of the zones. */
+    /** Index of the zone. */
     readonly zone: number;
-    /** Which address of the zone's subnet. */
+    /** Index of the address in the zone's subnet. */
     readonly host: number;
 }
 
 /**
- * Where the `index`th machine of a kind is: one zone after the other.
+ * The place of the `index`th machine of a kind: one zone after the other.
  *
  * @param firstHost the first address that may be used.
  */

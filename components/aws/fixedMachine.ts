@@ -1,13 +1,13 @@
 import * as aws from "@pulumi/aws";
 import type * as pulumi from "@pulumi/pulumi";
-import { AwsGate } from "./gate";
+import type { AwsContext } from "./context";
 import type { MachineIdentity } from "./iam";
-import { commonTags, tagsOf } from "./naming";
-import type { AwsTarget } from "./target";
+import { commonTags } from "./naming";
+import { AwsReadiness } from "./readiness";
 
-/** A machine with a name and an address of its own. */
+/** A machine with a fixed name and address. */
 export interface FixedMachineArgs {
-    readonly target: AwsTarget;
+    readonly target: AwsContext;
     readonly kind: "discovery" | "balancer";
     readonly index: number;
     /** Its name, for instance `consul-0`. */
@@ -19,20 +19,20 @@ export interface FixedMachineArgs {
     readonly targetGroup: aws.lb.TargetGroup;
     readonly listener: aws.lb.Listener;
     readonly tags?: Readonly<Record<string, string>>;
-    /** Whether others may be made before this one is well, as long as none is. */
+    /** Whether others may be created before this one is healthy, as long as none is. */
     readonly orNobody: boolean;
-    /** What has to be there before. */
+    /** What must exist first. */
     readonly after: readonly pulumi.Resource[];
 }
 
 /** What is made for a {@link FixedMachineArgs}. */
 export interface FixedMachine {
     readonly instance: aws.ec2.Instance;
-    /** Depend on it to come after this machine is well. */
-    readonly ready: AwsGate;
+    /** Depend on this to wait until the machine is healthy. */
+    readonly ready: AwsReadiness;
 }
 
-/** How long a machine may take from its start until AWS finds it well, seconds: that of AutoScaling's grace period. */
+/** Time from a machine's start until AWS finds it healthy, seconds: AutoScaling's grace period. */
 export const BOOT_SECONDS = 600;
 
 /** Settings of the metadata service that every machine has: sessions only, and not from inside a container. */
@@ -43,13 +43,13 @@ export const metadataOptions = {
 } as const;
 
 /**
- * An instance that is replaced as a whole, in place: the old one has to go first, because both have the same address and
- * the same name. Nothing of it has to be kept: Consul's servers get their state from each other, and balancers have none.
+ * An instance that is replaced as a whole, in place: the old one goes first, because both have the same address and
+ * name. Nothing of it must be kept: Consul's servers get their state from each other, and balancers have none.
  */
 export function fixedMachine(name: string, args: FixedMachineArgs, parent: pulumi.Resource): FixedMachine {
     const { target, machine, identity } = args;
-    const { settings, network, image, provider } = target;
-    const child = { parent, provider };
+    const { settings, network, image, names } = target;
+    const child = { parent };
     const where = network.fixed(args.kind, args.index);
     const instance = new aws.ec2.Instance(
         name,
@@ -69,10 +69,10 @@ export function fixedMachine(name: string, args: FixedMachineArgs, parent: pulum
                 encrypted: true,
                 deleteOnTermination: true,
                 ...(settings.kmsKeyArn ? { kmsKeyId: settings.kmsKeyArn } : {}),
-                tags: { ...commonTags(), ...tagsOf(machine) },
+                tags: { ...commonTags(), ...names.tagsOf(machine) },
             },
             ...(settings.keyName ? { keyName: settings.keyName } : {}),
-            tags: { ...tagsOf(machine), ...args.tags },
+            tags: { ...names.tagsOf(machine), ...args.tags },
         },
         { ...child, deleteBeforeReplace: true, dependsOn: [...network.routes, identity.policy, ...args.after] },
     );
@@ -81,7 +81,7 @@ export function fixedMachine(name: string, args: FixedMachineArgs, parent: pulum
         { targetGroupArn: args.targetGroup.arn, targetId: instance.id },
         { ...child, deleteBeforeReplace: true },
     );
-    const ready = new AwsGate(
+    const ready = new AwsReadiness(
         `${name}-ready`,
         {
             region: target.region,
@@ -92,7 +92,7 @@ export function fixedMachine(name: string, args: FixedMachineArgs, parent: pulum
             ),
             timeoutSeconds: BOOT_SECONDS,
         },
-        { parent, provider: target.projectProvider, dependsOn: [attachment, args.listener] },
+        { ...child, dependsOn: [attachment, args.listener] },
     );
     return { instance, ready };
 }

@@ -1,60 +1,63 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { compileAutoScaling } from "../../replacement/compile/autoScaling";
-import { defaultPolicy, resolvePolicy } from "../../replacement/policy";
+import type { GatewayService } from "../../config";
+import { cloudLayout } from "../../programs/boot/description";
+import type { LifecycleHook } from "../../programs/instance-watcher/settings";
+import { instanceRef } from "../../programs/machine";
+import { defaultPolicy, resolvePolicy } from "../../replacement/core/policy";
 import { gatewayHealthPort } from "../../roles/gatewayHealth";
-import { instanceWatcher, type LifecycleHook } from "../../roles/instanceWatcher";
-import { cloudLayout } from "../../roles/render/cloudInit";
-import { instanceRef, mergeRoles, secretsOf } from "../../roles/role";
-import { bundle } from "../bundles";
-import type { GatewayService } from "../config";
-import type { GatewayPoolArgs, GatewayPoolOutputs } from "../gatewayPool";
-import { gatewayRole, type Registry, unknownRegistry } from "../roles";
+import { instanceWatcher } from "../../roles/instanceWatcher";
+import { mergeRoles, secretsOf } from "../../roles/role";
+import { gatewayRole, type Registry, unknownRegistry } from "../machineRoles";
+import type { PoolArgs, PoolOutputs } from "../target";
+import { compileAutoScaling } from "./autoScalingPolicy";
+import type { AwsContext } from "./context";
 import { metadataOptions } from "./fixedMachine";
-import { AwsGate } from "./gate";
 import { machineIdentity } from "./iam";
-import { commonTags, prefix, tagsOf } from "./naming";
+import type { AwsLoadBalancer } from "./loadBalancer";
+import { commonTags } from "./naming";
+import { AwsReadiness } from "./readiness";
 import { roleSecurityGroup } from "./securityGroups";
-import { awsPartOf } from "./serviceDiscovery";
-import type { AwsTarget } from "./target";
+import type { AwsServiceDiscovery } from "./serviceDiscovery";
 
 /** Escape hatch of the pool on target `aws`. */
 export interface AwsGatewayPool {
     readonly group: aws.autoscaling.Group;
     readonly launchTemplate: aws.ec2.LaunchTemplate;
     readonly securityGroup: aws.ec2.SecurityGroup;
-    /** Nobody is sent there: it is how AWS sees which gateways are well. */
+    /** No client uses it: through it AWS sees which gateways are healthy. */
     readonly healthTargetGroup: aws.lb.TargetGroup;
 }
 
 /** The name of the hook that holds a gateway's instance until it has drained. */
 const DRAIN_HOOK = "drain";
-/** Seconds between a drained gateway and a lifecycle hook that has waited long enough: for what is not the drain itself. */
+/** Seconds that the lifecycle hook waits beyond the drain itself. */
 const DRAIN_MARGIN = 60;
 /** AWS's limits of a hook's heartbeat, seconds. */
 const HEARTBEAT = { least: 30, most: 7200 } as const;
-/** While instances are exchanged, never fewer than the pool's size; half as many more for the time being. */
+/** During an instance refresh: never fewer than the pool's size, and up to half as many more. */
 const HEALTHY_PERCENTAGE = { min: 100, max: 150 } as const;
-/** How long a new instance has to be well before the next one is exchanged, seconds. */
+/** How long a new instance must be healthy before the next one is replaced, seconds. */
 const WARMUP_SECONDS = 30;
-/** A roll-out halts here for a look at what is new, percent of the pool, and goes on by itself. */
+/** A roll-out pauses here for inspection, percent of the pool, and continues by itself. */
 const CHECKPOINTS = [50, 100] as const;
 
 /**
- * Gateways as an AutoScaling group over all zones, of spot instances if wanted: AWS replaces those that it finds ill by
- * the health endpoint, those that it takes back, and, when the machines' description changes, all, in turns.
+ * Gateways as an AutoScaling group over all zones, of spot instances if wanted. AWS replaces instances that the health
+ * endpoint reports unhealthy, instances that it reclaims, and, in turns, all of them if their description changes.
  */
 export function awsGatewayPool(
+    target: AwsContext,
     name: string,
-    args: GatewayPoolArgs<AwsTarget>,
+    args: PoolArgs<AwsServiceDiscovery, AwsLoadBalancer>,
     parent: pulumi.Resource,
-): GatewayPoolOutputs {
-    const { target, service, discovery, balancers, size } = args;
-    const { provider, network, edge, settings, image, region } = target;
-    const { parameters, rights, credentials } = awsPartOf(discovery);
-    const child = { parent, provider, dependsOn: [credentials] };
-    // Known beforehand, because the instances' rights and settings name it.
-    const groupName = `${prefix()}-${name}`;
+): PoolOutputs<AwsGatewayPool> {
+    const { service, discovery, balancers, size } = args;
+    const { network, nlb, settings, image, region, files, names } = target;
+    const { parameters, rights, credentials } = discovery.resources;
+    const child = { parent, dependsOn: [credentials] };
+    // Known in advance, because the instances' rights and settings name it.
+    const groupName = `${names.stack}-${name}`;
     const hook: LifecycleHook = {
         name: DRAIN_HOOK,
         group: groupName,
@@ -65,9 +68,9 @@ export function awsGatewayPool(
     const role = (registry: Registry) =>
         mergeRoles(
             "gateway",
-            gatewayRole({ registry, service, balancers }, layout),
+            gatewayRole(files, { registry, service, balancers }, layout),
             instanceWatcher(
-                { drain: ["gateway"], health: ["gateway-health"], hook, bundle: bundle("instance-watcher") },
+                { drain: ["gateway"], health: ["gateway-health"], hook, bundle: files.bundle("instance-watcher") },
                 layout,
             ),
         );
@@ -77,7 +80,7 @@ export function awsGatewayPool(
         "gateway",
         shape.ports,
         [gatewayHealthPort],
-        { vpcId: network.vpcId, members: network.members, edge: edge.group },
+        { vpcId: network.vpcId, members: network.members, nlb: nlb.group, tags: names.tagsOf("gateway") },
         child,
     );
     const identity = machineIdentity(
@@ -94,7 +97,7 @@ export function awsGatewayPool(
         },
         child,
     );
-    const { targetGroup, listener } = edge.send(
+    const { targetGroup, listener } = nlb.send(
         {
             name: `${name}-health`,
             port: gatewayHealthPort,
@@ -103,7 +106,7 @@ export function awsGatewayPool(
         },
         child,
     );
-    const tags = { ...commonTags(), ...tagsOf("gateway") };
+    const tags = { ...commonTags(), ...names.tagsOf("gateway") };
     const launchTemplate = new aws.ec2.LaunchTemplate(
         `${name}-template`,
         {
@@ -126,10 +129,10 @@ export function awsGatewayPool(
                 },
             ],
             ...(settings.keyName ? { keyName: settings.keyName } : {}),
-            // The provider's default tags do not get here.
+            // The provider's default tags do not apply here.
             tagSpecifications: ["instance", "volume"].map((resourceType) => ({ resourceType, tags })),
             updateDefaultVersion: true,
-            tags: tagsOf("gateway"),
+            tags: names.tagsOf("gateway"),
         },
         child,
     );
@@ -143,7 +146,7 @@ export function awsGatewayPool(
             name: groupName,
             minSize: size,
             desiredCapacity: size,
-            // Room for those that come before others go.
+            // Room for new instances that launch before old ones go.
             maxSize: targetTracking?.maxSize ?? Math.ceil((size * HEALTHY_PERCENTAGE.max) / 100),
             vpcZoneIdentifiers: [...network.poolSubnetIds],
             mixedInstancesPolicy: {
@@ -160,18 +163,18 @@ export function awsGatewayPool(
                     overrides: settings.instanceTypes.map((instanceType) => ({ instanceType })),
                 },
             },
-            // AWS tells early that a spot instance is about to go: its successor is made before.
+            // AWS announces that it reclaims a spot instance: its successor launches first.
             capacityRebalance: true,
             instanceMaintenancePolicy: {
                 minHealthyPercentage: HEALTHY_PERCENTAGE.min,
                 maxHealthyPercentage: HEALTHY_PERCENTAGE.max,
             },
-            // "EC2" would see only whether the machine has power.
+            // "EC2" would only check that the machine has power.
             healthCheckType: "ELB",
             healthCheckGracePeriod: compiled.settings.healthCheckGracePeriod,
             defaultInstanceWarmup: WARMUP_SECONDS,
             targetGroupArns: [targetGroup.arn],
-            // What replaces dead gateways elsewhere, AWS does by itself; who switches that off means here, too.
+            // AWS replaces dead gateways itself; `replacement.enabled: false` switches that off here, too.
             suspendedProcesses: args.replacement ? [...compiled.settings.suspendedProcesses] : ["ReplaceUnhealthy"],
             instanceRefresh: {
                 strategy: "Rolling",
@@ -185,7 +188,7 @@ export function awsGatewayPool(
                     autoRollback: true,
                 },
             },
-            // The gate below waits, for health and not only for capacity.
+            // The readiness resource below waits for health and not only for capacity.
             waitForCapacityTimeout: "0",
             tags: Object.entries({ ...tags, "gateway-role": "gateway" }).map(([key, value]) => ({
                 key,
@@ -196,7 +199,7 @@ export function awsGatewayPool(
         {
             ...child,
             dependsOn: [...network.routes, identity.policy, listener, ...args.balancers.machines],
-            // What AutoScaling has changed is not for a deployment to undo.
+            // A deployment must not undo what AutoScaling has changed.
             ignoreChanges: targetTracking ? ["desiredCapacity"] : [],
         },
     );
@@ -207,7 +210,7 @@ export function awsGatewayPool(
             autoscalingGroupName: group.name,
             lifecycleTransition: "autoscaling:EC2_INSTANCE_TERMINATING",
             heartbeatTimeout: heartbeat(service),
-            // An instance that cannot say that it has drained goes all the same.
+            // An instance that cannot report that it has drained goes anyway.
             defaultResult: "CONTINUE",
         },
         child,
@@ -228,10 +231,10 @@ export function awsGatewayPool(
     }
     if (args.replacement && pulumi.runtime.isDryRun()) {
         const lines = compiled.warnings.map((warning) => `- ${warning}`);
-        const text = ["AutoScaling keeps gateway:replacement, except for:", ...lines].join("\n");
+        const text = ["AutoScaling follows gateway:replacement, except for:", ...lines].join("\n");
         void pulumi.log.warn(text, group);
     }
-    const ready = new AwsGate(
+    const ready = new AwsReadiness(
         `${name}-ready`,
         {
             region,
@@ -242,22 +245,22 @@ export function awsGatewayPool(
                 .apply(([known, number]) => ({ kind: "group", group: known, version: number, least: size }) as const),
             timeoutSeconds: settings.checkpointSeconds * CHECKPOINTS.length + policy.bootGraceSeconds * (1 + size),
         },
-        { parent, provider: target.projectProvider, dependsOn: [drain] },
+        { parent, dependsOn: [drain] },
     );
     return {
         endpoints: pulumi.output([]),
         machines: [group, ready],
-        aws: { group, launchTemplate, securityGroup, healthTargetGroup: targetGroup },
+        resources: { group, launchTemplate, securityGroup, healthTargetGroup: targetGroup },
     };
 }
 
-/** How long the hook waits for a gateway to drain: once for the calls under way, once for the stop of the process. */
+/** How long the hook waits for a gateway to drain: once for calls in flight, once for the stop of the process. */
 function heartbeat({ stopTimeoutSeconds }: GatewayService): number {
     return Math.min(HEARTBEAT.most, Math.max(HEARTBEAT.least, 2 * stopTimeoutSeconds + DRAIN_MARGIN));
 }
 
-function groupArn(name: string, { provider, region }: AwsTarget, parent: pulumi.Resource): pulumi.Output<string> {
-    const options = { parent, provider };
+function groupArn(name: string, { region }: AwsContext, parent: pulumi.Resource): pulumi.Output<string> {
+    const options = { parent };
     const { partition } = aws.getPartitionOutput({}, options);
     const { accountId } = aws.getCallerIdentityOutput({}, options);
     return pulumi.interpolate`arn:${partition}:autoscaling:${region}:${accountId}:autoScalingGroup:*:autoScalingGroupName/${name}`;

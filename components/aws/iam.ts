@@ -14,10 +14,12 @@ export interface MachineRights {
     /** Names of the secrets that they read. */
     readonly secrets: readonly string[];
     readonly parameters: SecretParameters;
-    /** The KMS key of those; undefined: AWS's own, whose policy lets everyone decrypt who may read the parameter. */
+    /**
+     * The KMS key of those secrets; undefined: AWS's own, with which everyone can decrypt who may read the parameter.
+     */
     readonly kmsKeyArn: string | undefined;
     readonly region: string;
-    /** Besides reading their secrets. */
+    /** Permissions besides reading their secrets. */
     readonly more: readonly Allow[];
 }
 
@@ -29,7 +31,7 @@ export interface MachineIdentity {
     readonly policy: aws.iam.RolePolicy;
 }
 
-/** Makes the role that machines of one kind have, which allows what they need and nothing else. */
+/** Creates the role of the machines of one kind, which allows only what they need. */
 export function machineIdentity(
     name: string,
     rights: MachineRights,

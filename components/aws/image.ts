@@ -4,7 +4,7 @@ import type * as pulumi from "@pulumi/pulumi";
 /** The image that machines boot from. */
 export interface MachineImage {
     readonly id: pulumi.Output<string>;
-    /** The name of its first volume, which a launch template has to repeat to change it. */
+    /** The name of its root volume, which a launch template must repeat to change it. */
     readonly rootDevice: pulumi.Output<string>;
 }
 
@@ -12,8 +12,8 @@ export interface MachineImage {
 const DEBIAN = "136693071363";
 
 /**
- * The given image, or the newest official Debian 12 for x86-64. That one changes every few weeks, and with it every
- * machine, one after the other, at the next deployment; who wants to choose when pins it by `gateway:aws.imageId`.
+ * The given image, or the newest official Debian 12 for x86-64. The newest one changes every few weeks, and the next
+ * deployment then replaces every machine, one after the other. `gateway:aws.imageId` pins it.
  */
 export function machineImage(imageId: string | undefined, options: pulumi.InvokeOptions): MachineImage {
     const found = aws.ec2.getAmiOutput(

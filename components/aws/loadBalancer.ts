@@ -1,16 +1,16 @@
 import type * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { cloudLayout } from "../../programs/boot/description";
 import { balancerStatusPort, balancerStatusUrl } from "../../roles/loadBalancer/balancer";
-import { cloudLayout } from "../../roles/render/cloudInit";
 import { secretsOf } from "../../roles/role";
-import type { LoadBalancer, LoadBalancerArgs, LoadBalancerOutputs } from "../loadBalancer";
 import { machineName } from "../machineNames";
-import { balancerRole, type Registry, unknownRegistry } from "../roles";
+import { balancerRole, type Registry, unknownRegistry } from "../machineRoles";
+import type { BalancersArgs, BalancersOutputs } from "../target";
+import type { AwsContext } from "./context";
 import { type FixedMachine, fixedMachine } from "./fixedMachine";
 import { machineIdentity } from "./iam";
 import { roleSecurityGroup } from "./securityGroups";
-import { awsPartOf } from "./serviceDiscovery";
-import type { AwsTarget } from "./target";
+import type { AwsServiceDiscovery } from "./serviceDiscovery";
 
 /** Escape hatch of the balancers on target `aws`. */
 export interface AwsLoadBalancer {
@@ -21,43 +21,46 @@ export interface AwsLoadBalancer {
 }
 
 /**
- * Balancers as instances with fixed names and addresses, one zone after the other, behind the network load balancer; one
- * is replaced only once the last one is well.
+ * Balancers as instances with fixed names and addresses, one zone after the other, behind the network load balancer.
+ * One is replaced only once the previous one is healthy.
  */
 export function awsLoadBalancer(
+    target: AwsContext,
     name: string,
-    args: LoadBalancerArgs<AwsTarget>,
+    args: BalancersArgs<AwsServiceDiscovery>,
     parent: pulumi.Resource,
-): LoadBalancerOutputs {
-    const { target, discovery, stack, service, port, slots, drainSeconds } = args;
-    const { provider, network, edge, settings, region } = target;
-    const { parameters, rights, credentials } = awsPartOf(discovery);
-    const child = { parent, provider, dependsOn: [credentials] };
-    const role = (index: number, registry: Registry, address: string) => {
+): BalancersOutputs<AwsLoadBalancer> {
+    const { discovery, stack, service, port, slots, drainSeconds } = args;
+    const { network, nlb, settings, region, files, names } = target;
+    const { parameters, rights, credentials } = discovery.resources;
+    const child = { parent, dependsOn: [credentials] };
+    const role = (index: number, registry: Registry, address: string, networks: readonly string[]) => {
         const layout = cloudLayout(machineName.balancer(index), address);
-        return { role: balancerRole({ registry, stack, service, port, slots, drainSeconds }, layout), layout };
+        const balancer = { registry, stack, service, port, networks, slots, drainSeconds };
+        return { role: balancerRole(files, balancer, layout), layout };
     };
-    const shape = role(0, unknownRegistry(discovery), "0.0.0.0").role;
+    const shape = role(0, unknownRegistry(discovery), "0.0.0.0", []).role;
     const group = roleSecurityGroup(
         name,
         "balancer",
         shape.ports,
         [balancerStatusPort],
-        { vpcId: network.vpcId, members: network.members, edge: edge.group },
+        { vpcId: network.vpcId, members: network.members, nlb: nlb.group, tags: names.tagsOf("balancer") },
         child,
     );
-    edge.openTo(name, port, child);
+    nlb.openTo(name, port, child);
     const identity = machineIdentity(
         name,
         { secrets: secretsOf(shape), parameters, kmsKeyArn: settings.kmsKeyArn, region, more: rights },
         child,
     );
-    const { targetGroup, listener } = edge.send(
+    const { targetGroup, listener } = nlb.send(
         {
             name: `${name}-targets`,
             port,
-            // The same for every stack, or a change of the stack would make those ill that are not changed yet. HAProxy shows its
-            // status here; Fabio, once it has registered itself in Consul, sends on to its list of routes.
+            // The same check for every stack: otherwise a change of the stack would make balancers that have not
+            // changed yet unhealthy. HAProxy shows its status here; Fabio, once registered in Consul, redirects to its
+            // list of routes.
             check: { protocol: "HTTP", port: balancerStatusPort, path: "/" },
             drainSeconds,
         },
@@ -67,8 +70,9 @@ export function awsLoadBalancer(
     const addresses: pulumi.Output<string>[] = [];
     for (const index of Array(args.balancers).keys()) {
         const { address } = network.fixed("balancer", index);
-        const userData = pulumi.all([discovery.registry, address]).apply(([registry, known]) => {
-            const made = role(index, registry, known);
+        const parts = pulumi.all([discovery.registry, address, network.gatewayNetworks]);
+        const userData = parts.apply(([registry, known, networks]) => {
+            const made = role(index, registry, known, networks);
             return target.userData(made.role, made.layout);
         });
         addresses.push(address);
@@ -93,15 +97,9 @@ export function awsLoadBalancer(
         );
     }
     return {
-        endpoints: edge.dnsName.apply((host) => [`${host}:${port}`]),
+        endpoints: nlb.dnsName.apply((host) => [`${host}:${port}`]),
         statusPages: pulumi.all(addresses).apply((all) => all.map((address) => balancerStatusUrl({ address }))),
         machines: machines.flatMap(({ instance, ready }) => [instance, ready]),
-        aws: { loadBalancer: edge.loadBalancer, securityGroup: group, targetGroup, listener },
+        resources: { loadBalancer: nlb.loadBalancer, securityGroup: group, targetGroup, listener },
     };
-}
-
-/** What belongs to the balancers on target `aws`. @throws Error for those on another target: our mistake. */
-export function awsPartOfBalancers(balancers: LoadBalancer): AwsLoadBalancer {
-    if (!balancers.aws) throw new Error("the balancers are on another target");
-    return balancers.aws;
 }

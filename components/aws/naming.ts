@@ -1,21 +1,36 @@
 import * as pulumi from "@pulumi/pulumi";
 
-/** What the names of a stack's resources begin with, where AWS wants a name that is known beforehand. */
-export function prefix(): string {
-    return `${pulumi.getProject()}-${pulumi.getStack()}`;
-}
-
-/** The tag by which Consul's agents find the servers, and its value: auto-join must never find those of another stack. */
-export const autoJoinTag = { key: "gateway-consul", value: prefix } as const;
-
-/** Tags of a resource besides those that the provider gives to all: the name that the console shows. */
-export function tagsOf(what: string): Record<string, string> {
-    return { Name: `${prefix()}-${what}` };
+/** The names of a target's resources, where AWS or people need names that are known in advance. */
+export interface AwsNames {
+    /** Prefix of the names of a target's resources; the component's name follows. */
+    readonly stack: string;
+    /** The tag by which Consul's agents find the servers. Auto-join must never find those of another deployment. */
+    readonly autoJoin: { readonly key: string; readonly value: string };
+    /** Prefix of the names of parameters, without a slash at the end. */
+    readonly secretPrefix: string;
+    /** Tags of a resource in addition to those that the provider adds: the name that the console shows. */
+    readonly tagsOf: (what: string) => Record<string, string>;
 }
 
 /**
- * Tags of everything. The provider adds them by itself, except where AWS wants them given apart: to what an AutoScaling
- * group launches.
+ * The names of a target. For the stack `dev` of the project `gateway` they begin with `gateway-dev`. A target that is
+ * not called `aws` adds its own name, so that a stack may hold several.
+ */
+export function awsNames(target: string): AwsNames {
+    const [project, stack] = [pulumi.getProject(), pulumi.getStack()];
+    const own = target === "aws" ? [] : [target];
+    const prefix = [project, stack, ...own].join("-");
+    return {
+        stack: `${project}-${stack}`,
+        autoJoin: { key: "gateway-consul", value: prefix },
+        secretPrefix: `/${[project, stack, ...own].join("/")}`,
+        tagsOf: (what) => ({ Name: `${prefix}-${what}` }),
+    };
+}
+
+/**
+ * Tags of every resource. The provider adds them, except to what an AutoScaling group launches, where AWS wants them
+ * separately.
  */
 export function commonTags(): Record<string, string> {
     return { project: pulumi.getProject(), stack: pulumi.getStack(), "managed-by": "pulumi" };

@@ -1,44 +1,51 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import type { AwsConfig } from "../config";
+import type { AwsConfig } from "../../config";
 import { host, ownSubnets, type Place, place, RESERVED } from "./addressing";
-import { tagsOf } from "./naming";
+import type { AwsNames } from "./naming";
 
-/** A subnet that machines get fixed addresses in. */
+/** A subnet for machines with fixed addresses. */
 export interface FixedSubnet {
     readonly id: pulumi.Input<string>;
     readonly cidr: pulumi.Input<string>;
 }
 
 /**
- * The network of a deployment: a VPC of its own over two or more zones, or a given one.
+ * The network of a deployment: its own VPC over two or more zones, or a given one.
  *
- * An own VPC has public subnets only. The machines have public addresses for the sake of what they fetch, and security
- * groups that let nobody in: without a NAT gateway for each zone, which would cost more than most of the machines, and
- * without a single one, whose loss would stop replacement machines from booting. Who wants private subnets gives them.
+ * An own VPC has public subnets only. The machines have public addresses to download what they need, and security
+ * groups that let nobody in. A NAT gateway for each zone would cost more than most of the machines, and the loss of a
+ * single one would stop replacement machines from booting. For private subnets, use a given network.
  */
 export class AwsNetwork extends pulumi.ComponentResource {
     readonly vpcId: pulumi.Output<string>;
-    /** Of the gateways, one for each zone. */
+    /** Subnets of the gateways, one for each zone. */
     readonly poolSubnetIds: readonly pulumi.Input<string>[];
-    /** Of the network load balancer, one for each zone. */
+    /** Where the gateways' addresses are, in CIDR notation. */
+    readonly gatewayNetworks: pulumi.Output<string[]>;
+    /** Subnets of the network load balancer, one for each zone. */
     readonly edgeSubnetIds: readonly pulumi.Input<string>[];
-    /** Of the Consul servers and the balancers, one for each zone. */
+    /** Subnets of the Consul servers and the balancers, one for each zone. */
     private readonly fixedSubnets: readonly FixedSubnet[];
     private readonly firstHost: number;
-    /** What has to be there before a machine can fetch anything. */
+    /** What must exist before a machine can download anything. */
     readonly routes: readonly pulumi.Resource[];
-    /** The group that every machine is in: it stands for "the deployment" in the rules of others. */
+    /** The security group of all machines: other groups' rules use it for "the deployment". */
     readonly members: aws.ec2.SecurityGroup;
 
-    constructor(name: string, settings: AwsConfig, provider: aws.Provider) {
-        super("gateway:aws:Network", name);
-        const child = { parent: this, provider };
-        const { network } = settings;
+    constructor(
+        name: string,
+        { settings: { network }, names }: { readonly settings: AwsConfig; readonly names: AwsNames },
+        opts?: pulumi.ComponentResourceOptions,
+    ) {
+        super("gateway:aws:Network", name, {}, opts);
+        const child = { parent: this };
+        const { tagsOf } = names;
         if (network.kind === "own") {
-            const made = this.own(name, network.cidr, network.zones ?? [], child);
+            const made = this.own(name, network.cidr, network.zones ?? [], names);
             this.vpcId = made.vpc.id;
             this.poolSubnetIds = made.pool.map(({ id }) => id);
+            this.gatewayNetworks = pulumi.output([network.cidr]);
             this.edgeSubnetIds = this.poolSubnetIds;
             this.fixedSubnets = made.fixed;
             this.firstHost = RESERVED;
@@ -48,6 +55,7 @@ export class AwsNetwork extends pulumi.ComponentResource {
             this.poolSubnetIds = network.subnetIds;
             this.edgeSubnetIds = network.loadBalancerSubnetIds ?? network.subnetIds;
             this.fixedSubnets = this.given(network.vpcId, network.subnetIds, child);
+            this.gatewayNetworks = pulumi.all(this.fixedSubnets.map(({ cidr }) => cidr));
             this.firstHost = network.firstHost;
             this.routes = [];
         }
@@ -63,7 +71,8 @@ export class AwsNetwork extends pulumi.ComponentResource {
         this.registerOutputs({ vpcId: this.vpcId });
     }
 
-    private own(name: string, cidr: string, zones: readonly string[], child: pulumi.CustomResourceOptions) {
+    private own(name: string, cidr: string, zones: readonly string[], { tagsOf }: AwsNames) {
+        const child = { parent: this };
         const vpc = new aws.ec2.Vpc(
             `${name}-vpc`,
             { cidrBlock: cidr, enableDnsSupport: true, enableDnsHostnames: true, tags: tagsOf("vpc") },
@@ -146,7 +155,7 @@ function addressIn(cidr: string, index: number): string {
     try {
         return host(cidr, index);
     } catch (error) {
-        // An own network has room; a given one's subnets may be too small.
+        // An own network has room. The subnets of a given one may be too small.
         throw new pulumi.RunError(`gateway:aws.network.firstHost: ${(error as Error).message}; allowed: less`);
     }
 }

@@ -1,5 +1,6 @@
 import * as aws from "@pulumi/aws";
-import type { AwsConfig } from "../config";
+import type * as pulumi from "@pulumi/pulumi";
+import type { AwsConfig } from "../../config";
 import { commonTags } from "./naming";
 
 /** The services that the program uses, as the provider's `endpoints` names them. */
@@ -9,20 +10,28 @@ const SERVICES = ["autoscaling", "ec2", "elbv2", "iam", "ssm", "sts"] as const;
 export const emulatorCredentials = { accessKey: "test", secretKey: "test" } as const;
 
 /**
- * The provider of AWS's resources: the region is the configuration's, whatever the environment says; the credentials are
- * what AWS's own tools would use (environment, profile, single sign-on, instance's role).
+ * The provider of AWS's resources. The region is the configuration's, whatever the environment says. The credentials
+ * are those that AWS's own tools would use (environment, profile, single sign-on, instance role).
  */
-export function awsProvider(name: string, { region = "", emulator }: AwsConfig): aws.Provider {
-    return new aws.Provider(name, {
-        region: region as aws.Region,
-        defaultTags: { tags: commonTags() },
-        ...(emulator
-            ? {
-                  ...emulatorCredentials,
-                  skipCredentialsValidation: true,
-                  skipMetadataApiCheck: true,
-                  endpoints: [Object.fromEntries(SERVICES.map((service) => [service, emulator.api]))],
-              }
-            : {}),
-    });
+export function awsProvider(
+    name: string,
+    { region = "", emulator }: AwsConfig,
+    opts: pulumi.ResourceOptions,
+): aws.Provider {
+    return new aws.Provider(
+        name,
+        {
+            region: region as aws.Region,
+            defaultTags: { tags: commonTags() },
+            ...(emulator
+                ? {
+                      ...emulatorCredentials,
+                      skipCredentialsValidation: true,
+                      skipMetadataApiCheck: true,
+                      endpoints: [Object.fromEntries(SERVICES.map((service) => [service, emulator.api]))],
+                  }
+                : {}),
+        },
+        opts,
+    );
 }

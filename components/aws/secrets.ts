@@ -4,20 +4,17 @@ import * as pulumi from "@pulumi/pulumi";
 /** The parameters that hold the deployment's secrets, by the secret's name. */
 export type SecretParameters = Readonly<Record<string, aws.ssm.Parameter>>;
 
-/** What the names of a stack's parameters begin with; without a slash at the end. */
-export function secretPrefix(): string {
-    return `/${pulumi.getProject()}/${pulumi.getStack()}`;
-}
-
 /**
- * Stores secrets as encrypted parameters, one for each, so that each role can be allowed to read exactly its own.
+ * Stores each secret as an encrypted parameter, so that each role can be allowed to read exactly its own.
  *
+ * @param prefix of the parameters' names, without a slash at the end.
  * @param keyId a KMS key; undefined: AWS's own for parameters, which costs nothing.
  */
 export function secretParameters(
     name: string,
     names: readonly string[],
     secrets: pulumi.Output<Record<string, string>>,
+    prefix: string,
     keyId: string | undefined,
     options: pulumi.CustomResourceOptions,
 ): SecretParameters {
@@ -27,7 +24,7 @@ export function secretParameters(
             new aws.ssm.Parameter(
                 `${name}-${secret}`,
                 {
-                    name: `${secretPrefix()}/${secret}`,
+                    name: `${prefix}/${secret}`,
                     type: "SecureString",
                     value: pulumi.secret(secrets.apply((all) => all[secret] ?? "")),
                     description: "Read by machines at boot",

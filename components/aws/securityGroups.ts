@@ -1,7 +1,6 @@
 import * as aws from "@pulumi/aws";
 import type * as pulumi from "@pulumi/pulumi";
-import type { Port } from "../../roles/role";
-import { tagsOf } from "./naming";
+import type { Port } from "../../programs/machine";
 
 /** A rule between two security groups, or between one and addresses. */
 interface Rule {
@@ -14,7 +13,7 @@ interface Rule {
         | { readonly kind: "prefix-list"; readonly id: string };
 }
 
-/** Lets somebody in to a security group. */
+/** Allows traffic into a security group. */
 export function allowIn(
     name: string,
     group: aws.ec2.SecurityGroup,
@@ -24,7 +23,7 @@ export function allowIn(
     return new aws.vpc.SecurityGroupIngressRule(name, { securityGroupId: group.id, ...ruleArgs(rule) }, options);
 }
 
-/** Lets a security group's members out to somebody. */
+/** Allows traffic out of a security group. */
 export function allowOut(
     name: string,
     group: aws.ec2.SecurityGroup,
@@ -46,39 +45,40 @@ function ruleArgs({ protocol, port, description, peer }: Rule) {
     };
 }
 
-/** Who stands where around the machines of one kind. */
+/** The security groups around the machines of one kind. */
 export interface Surroundings {
     readonly vpcId: pulumi.Input<string>;
-    /** The group that every machine of the deployment is in besides its own. */
+    /** The group of all machines of the deployment, in addition to their own. */
     readonly members: aws.ec2.SecurityGroup;
     /** The network load balancer's group. */
-    readonly edge: aws.ec2.SecurityGroup;
+    readonly nlb: aws.ec2.SecurityGroup;
+    readonly tags: Readonly<Record<string, string>>;
 }
 
 /**
- * The security group of the machines of one kind, made from the ports of their role: what the deployment uses is open to
- * its machines, what clients use and what the network load balancer checks is open to the balancer, the rest to nobody. For
- * each port that is open on one side, the other side is let out.
+ * The security group of the machines of one kind, created from the ports of their role. Ports for the deployment are
+ * open to its machines. Ports for clients, and those that the network load balancer checks, are open to the load
+ * balancer. All others are closed. For each port that is open on one side, the other side may send.
  *
- * @param checked ports that the network load balancer asks for the machines' health.
+ * @param checked ports that the network load balancer checks.
  */
 export function roleSecurityGroup(
     name: string,
     what: string,
     ports: readonly Port[],
     checked: readonly number[],
-    { vpcId, members, edge }: Surroundings,
+    { vpcId, members, nlb, tags }: Surroundings,
     options: pulumi.CustomResourceOptions,
 ): aws.ec2.SecurityGroup {
     const group = new aws.ec2.SecurityGroup(
         `${name}-group`,
-        { vpcId, description: `Machines of the kind ${what}: who may call them`, tags: tagsOf(what) },
+        { vpcId, description: `Machines of the kind ${what}: who may call them`, tags: { ...tags } },
         options,
     );
     for (const port of ports) {
         const sources = [
             ...(port.reach === "deployment" ? [{ from: "members", group: members }] : []),
-            ...(port.reach === "clients" || checked.includes(port.port) ? [{ from: "edge", group: edge }] : []),
+            ...(port.reach === "clients" || checked.includes(port.port) ? [{ from: "edge", group: nlb }] : []),
         ];
         for (const source of sources) {
             for (const protocol of port.protocol === "both" ? (["tcp", "udp"] as const) : [port.protocol]) {

@@ -1,85 +1,91 @@
 import type * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { cloudLayout } from "../../programs/boot/description";
 import { consulPorts } from "../../roles/consul";
-import { cloudLayout } from "../../roles/render/cloudInit";
 import { secretsOf } from "../../roles/role";
 import { serfAgent } from "../../roles/serf";
 import { Credentials } from "../credentials/credentials";
+import { randomKeys } from "../credentials/randomKeys";
 import { machineName } from "../machineNames";
-import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
-import type { ServiceDiscovery, ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../machineRoles";
+import type { DiscoveryArgs, DiscoveryOutputs } from "../target";
+import type { AwsContext } from "./context";
 import { type FixedMachine, fixedMachine } from "./fixedMachine";
 import { type Allow, machineIdentity } from "./iam";
-import { autoJoinTag } from "./naming";
 import { type SecretParameters, secretParameters } from "./secrets";
 import { roleSecurityGroup } from "./securityGroups";
-import type { AwsTarget } from "./target";
 
 /** What belongs to the discovery on target `aws`. */
 export interface AwsServiceDiscovery {
     /** Every secret that some machine reads. */
     readonly parameters: SecretParameters;
-    /** What a machine has to be allowed to do at AWS to find the others. */
+    /** The rights at AWS that a machine needs to find the others. */
     readonly rights: readonly Allow[];
-    /** Refuses changes of the stack that cannot be made; what such a change would touch has to come after it. */
+    /** Refuses stack changes that cannot be made. Whatever such a change would touch depends on it. */
     readonly credentials: Credentials;
     /** Escape hatch of the Consul servers, where there are some. */
     readonly servers?: { readonly securityGroup: aws.ec2.SecurityGroup; readonly targetGroup: aws.lb.TargetGroup };
 }
 
-/** By which Consul's agents find the servers. It knows no smaller resource than all instances. */
+/** The right by which Consul's agents find the servers. It cannot be limited to fewer than all instances. */
 const FIND_SERVERS: Allow = { Action: ["ec2:DescribeInstances"], Resource: "*" };
 
 /**
- * Serf needs no machine of its own, and no right at AWS: members join the balancers, whose addresses are fixed. All that
- * there is are its two keys.
+ * Serf needs no machine of its own and no right at AWS: members join the balancers, whose addresses are fixed. It only
+ * has two keys.
  */
 export function awsSerfDiscovery(
+    target: AwsContext,
     name: string,
-    args: ServiceDiscoveryArgs<AwsTarget>,
+    args: DiscoveryArgs,
     parent: pulumi.Resource,
-): ServiceDiscoveryOutputs {
-    const { target, datacenter, balancers } = args;
-    const { provider, network, settings } = target;
+): DiscoveryOutputs<AwsServiceDiscovery> {
+    const { datacenter, balancers } = args;
+    const { network, settings, names } = target;
     const credentials = new Credentials(
         `${name}-credentials`,
-        { datacenter, servers: [], registry: "serf" },
-        { parent, provider: target.projectProvider },
+        { datacenter, servers: [], registry: "serf", keys: randomKeys(`${name}-keys`, { parent }) },
+        { parent },
     );
     const agent = serfAgent({ cluster: serfCluster([]), tags: {} }, cloudLayout("", "0.0.0.0"));
-    const parameters = secretParameters(`${name}-secret`, secretsOf(agent), credentials.secrets, settings.kmsKeyArn, {
-        parent,
-        provider,
-    });
+    const parameters = secretParameters(
+        `${name}-secret`,
+        secretsOf(agent),
+        credentials.secrets,
+        names.secretPrefix,
+        settings.kmsKeyArn,
+        { parent },
+    );
     const addresses = [...Array(balancers).keys()].map((index) => network.fixed("balancer", index).address);
     return {
         registry: pulumi.all(addresses).apply((join) => registryBy.serf(serfCluster(join))),
         secrets: credentials.secrets,
         machines: [],
-        aws: { parameters, rights: [], credentials },
+        resources: { parameters, rights: [], credentials },
     };
 }
 
 /**
- * Consul servers as instances with fixed names and addresses, one zone after the other. The next one is made, or
- * replaced, only once the last one is well; so a change never takes two at once.
+ * Consul servers as instances with fixed names and addresses, one zone after the other. The next one is created or
+ * replaced only once the previous one is healthy, so a change never takes two at once.
  */
 export function awsConsulDiscovery(
+    target: AwsContext,
     name: string,
-    args: ServiceDiscoveryArgs<AwsTarget>,
+    args: DiscoveryArgs,
     parent: pulumi.Resource,
-): ServiceDiscoveryOutputs {
-    const { target, datacenter, gatewayService } = args;
-    const { provider, network, edge, settings, region } = target;
+): DiscoveryOutputs<AwsServiceDiscovery> {
+    const { datacenter, gatewayService } = args;
+    const { network, nlb, settings, region, files, names } = target;
     const indices = [...Array(args.servers).keys()];
     const places = indices.map((index) => network.fixed("discovery", index));
     const addresses = pulumi.all(places.map(({ address }) => address));
     const credentials = new Credentials(
         `${name}-credentials`,
-        { datacenter, servers: addresses },
-        { parent, provider: target.projectProvider },
+        { datacenter, servers: addresses, keys: randomKeys(`${name}-keys`, { parent }) },
+        { parent },
     );
-    const child = { parent, provider, dependsOn: [credentials] };
+    const child = { parent, dependsOn: [credentials] };
     const cluster = pulumi.all([addresses, credentials.caCertificate]).apply(([known, caCertificate]) =>
         consulCluster({
             datacenter,
@@ -88,11 +94,11 @@ export function awsConsulDiscovery(
             caCertificate,
         }),
     );
-    const role = (index: number, known: Parameters<typeof discoveryRole>[0], address: string) => {
+    const role = (index: number, known: Parameters<typeof discoveryRole>[1], address: string) => {
         const layout = cloudLayout(machineName.discovery(index), address);
-        return { role: discoveryRole(known, layout), layout };
+        return { role: discoveryRole(files, known, layout), layout };
     };
-    // What does not depend on values that are known only later: ports, and which secrets there are.
+    // What does not depend on values that are known only later: the ports and the names of the secrets.
     const shape = role(
         0,
         {
@@ -103,13 +109,20 @@ export function awsConsulDiscovery(
         "0.0.0.0",
     ).role;
     const secretNames = secretsOf(shape);
-    const parameters = secretParameters(`${name}-secret`, secretNames, credentials.secrets, settings.kmsKeyArn, child);
+    const parameters = secretParameters(
+        `${name}-secret`,
+        secretNames,
+        credentials.secrets,
+        names.secretPrefix,
+        settings.kmsKeyArn,
+        child,
+    );
     const group = roleSecurityGroup(
         name,
         "discovery",
         shape.ports,
         [consulPorts.https],
-        { vpcId: network.vpcId, members: network.members, edge: edge.group },
+        { vpcId: network.vpcId, members: network.members, nlb: nlb.group, tags: names.tagsOf("discovery") },
         child,
     );
     const identity = machineIdentity(
@@ -117,11 +130,12 @@ export function awsConsulDiscovery(
         { secrets: secretNames, parameters, kmsKeyArn: settings.kmsKeyArn, region, more: [FIND_SERVERS] },
         child,
     );
-    const { targetGroup, listener } = edge.send(
+    const { targetGroup, listener } = nlb.send(
         {
             name: `${name}-targets`,
             port: consulPorts.https,
-            // Answered only by a server that knows the leader; what is in the catalog it shows to nobody without a token.
+            // Only a server with a known leader answers this, and it shows nothing of the catalog to anybody without a
+            // token.
             check: { protocol: "HTTPS", port: consulPorts.https, path: "/v1/catalog/services" },
             drainSeconds: 0,
         },
@@ -148,8 +162,8 @@ export function awsConsulDiscovery(
                     identity,
                     targetGroup,
                     listener,
-                    tags: { [autoJoinTag.key]: autoJoinTag.value() },
-                    // There is a leader only once all of them are up, so the last one has to be well in any case.
+                    tags: { [names.autoJoin.key]: names.autoJoin.value },
+                    // There is a leader only once all of them are up, so the last one must be healthy in any case.
                     orNobody: index < args.servers - 1,
                     after: machines.slice(-1).map(({ ready }) => ready),
                 },
@@ -166,7 +180,7 @@ export function awsConsulDiscovery(
         },
         secrets: credentials.secrets,
         machines: machines.flatMap(({ instance, ready }) => [instance, ready]),
-        aws: {
+        resources: {
             parameters,
             rights: [FIND_SERVERS],
             credentials,
@@ -175,20 +189,17 @@ export function awsConsulDiscovery(
     };
 }
 
-/** Consul's expression for "the instances with our tag". The servers' own addresses stand behind it, should EC2 not answer. */
-function autoJoin({ region, machineApi }: AwsTarget): string {
+/**
+ * Consul's auto-join expression for the instances with our tag. The servers' own addresses follow, in case EC2 does not
+ * answer.
+ */
+function autoJoin({ region, machineApi, names }: AwsContext): string {
     return [
         "provider=aws",
         `region=${region}`,
-        `tag_key=${autoJoinTag.key}`,
-        `tag_value=${autoJoinTag.value()}`,
+        `tag_key=${names.autoJoin.key}`,
+        `tag_value=${names.autoJoin.value}`,
         "addr_type=private_v4",
         ...(machineApi === undefined ? [] : [`endpoint=${machineApi}`]),
     ].join(" ");
-}
-
-/** What belongs to a discovery on target `aws`. @throws Error for one on another target: our mistake. */
-export function awsPartOf(discovery: ServiceDiscovery): AwsServiceDiscovery {
-    if (!discovery.aws) throw new Error("the discovery is on another target");
-    return discovery.aws;
 }

@@ -1,88 +1,126 @@
-import type * as aws from "@pulumi/aws";
-import { renderCloudInit, type SecretSource } from "../../roles/render/cloudInit";
-import type { Layout, Role } from "../../roles/role";
-import { artifactSource } from "../artifacts";
-import { bundle } from "../bundles";
-import type { AwsConfig, GatewayConfig } from "../config";
-import { ProjectProvider } from "../dynamic/provider";
-import { AwsEdge } from "./edge";
+import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
+import type { AwsConfig, GatewayConfig, ImageConfig } from "../../config";
+import type { SecretSource } from "../../programs/boot/description";
+import type { Layout } from "../../programs/machine";
+import { type ArtifactSource, renderCloudInit } from "../../roles/render/cloudInit";
+import type { Role } from "../../roles/role";
+import { projectProvider } from "../dynamic/provider";
+import { onceAtTheTop } from "../options";
+import type { ProgramFiles } from "../programFiles";
+import type { BalancersArgs, DiscoveryArgs, PoolArgs, Target } from "../target";
+import type { AwsContext } from "./context";
+import { type AwsGatewayPool, awsGatewayPool } from "./gatewayPool";
 import { type MachineImage, machineImage } from "./image";
+import { type AwsLoadBalancer, awsLoadBalancer } from "./loadBalancer";
+import { type AwsNames, awsNames } from "./naming";
 import { AwsNetwork } from "./network";
+import { AwsNetworkLoadBalancer } from "./networkLoadBalancer";
 import { awsProvider } from "./provider";
-import { secretPrefix } from "./secrets";
 import { allowOut } from "./securityGroups";
+import { type AwsServiceDiscovery, awsConsulDiscovery, awsSerfDiscovery } from "./serviceDiscovery";
 
-/** Machines at AWS. */
-export interface AwsTarget {
-    readonly kind: "aws";
+/** Arguments of {@link AwsTarget}. */
+export interface AwsTargetArgs {
+    readonly settings: AwsConfig;
+    readonly image: ImageConfig;
+    readonly files: ProgramFiles;
+}
+
+/** Machines at AWS, in a network with a network load balancer. */
+export class AwsTarget
+    extends pulumi.ComponentResource
+    implements AwsContext, Target<AwsServiceDiscovery, AwsLoadBalancer, AwsGatewayPool>
+{
     readonly region: string;
     readonly settings: AwsConfig;
-    readonly provider: aws.Provider;
-    /** Of what AWS's provider does not have: credentials, and waiting until machines are well. */
-    readonly projectProvider: ProjectProvider;
+    readonly files: ProgramFiles;
+    readonly names: AwsNames;
+    /**
+     * AWS's provider, the provider of what AWS lacks (credentials, and waiting until machines are healthy), and the
+     * provider of random keys.
+     */
+    readonly providers: readonly pulumi.ProviderResource[];
     readonly network: AwsNetwork;
-    readonly edge: AwsEdge;
+    readonly nlb: AwsNetworkLoadBalancer;
     readonly image: MachineImage;
-    /** AWS's API as machines find it; undefined: where AWS has it. */
     readonly machineApi: string | undefined;
-    /** A machine's user data, in base64. */
-    readonly userData: (role: Role, layout: Layout) => string;
-}
+    private readonly artifacts: ArtifactSource;
 
-/**
- * The target `aws` of a configuration.
- *
- * @throws pulumi.RunError when the list of artifacts is not there, with the command that makes it.
- */
-export function awsTarget(name: string, config: GatewayConfig): AwsTarget {
-    const { aws: settings, image } = config;
-    const { region } = settings;
-    if (region === undefined) throw new Error("the configuration was not checked: gateway:aws.region is not set");
-    const artifacts = artifactSource(image);
-    const provider = awsProvider(`${name}-provider`, settings);
-    const network = new AwsNetwork(`${name}-network`, settings, provider);
-    const machineApi = settings.emulator?.machines ?? settings.emulator?.api;
-    letOut(network, provider, [
-        ...(artifacts.kind === "url" ? [artifacts.base] : []),
-        ...(machineApi === undefined ? [] : [machineApi]),
-    ]);
-    const secrets: SecretSource = {
-        kind: "ssm",
-        region,
-        prefix: secretPrefix(),
-        ...(machineApi === undefined ? {} : { endpoint: machineApi }),
-    };
-    return {
-        kind: "aws",
-        region,
-        settings,
-        provider,
-        projectProvider: new ProjectProvider(`${name}-project-provider`),
-        network,
-        edge: new AwsEdge(`${name}-edge`, network, settings, provider),
-        image: machineImage(settings.imageId, { provider, parent: network }),
-        machineApi,
-        userData: (role, layout) =>
-            renderCloudInit({ role, layout, artifacts, secrets, identity: "ec2", boot: bundle("boot") }).userData,
-    };
-}
+    /** @throws pulumi.RunError when the list of artifacts is not there, with the command that makes it. */
+    constructor(name: string, { settings, image, files }: AwsTargetArgs, opts?: pulumi.ComponentResourceOptions) {
+        if (settings.region === undefined) throw new pulumi.RunError(`target ${name}: the region is not set`);
+        const artifacts = files.artifacts(image);
+        super("gateway:aws:Target", name, {}, opts);
+        const child = { parent: this, aliases: [onceAtTheTop] };
+        const provider = this.getProvider("aws:ec2:Vpc") ?? awsProvider(`${name}-provider`, settings, child);
+        this.providers = [
+            provider,
+            projectProvider(this, `${name}-project-provider`, child),
+            this.getProvider("random:index:RandomBytes") ??
+                new random.Provider(`${name}-random-provider`, {}, { parent: this }),
+        ];
+        this.region = settings.region;
+        this.settings = settings;
+        this.files = files;
+        this.names = awsNames(name);
+        this.artifacts = artifacts;
+        this.machineApi = settings.emulator?.machines ?? settings.emulator?.api;
+        const parts = { settings, names: this.names };
+        const withProvider = { ...child, providers: [provider] };
+        this.network = new AwsNetwork(`${name}-network`, parts, withProvider);
+        this.nlb = new AwsNetworkLoadBalancer(`${name}-edge`, { ...parts, network: this.network }, withProvider);
+        this.image = machineImage(settings.imageId, { parent: this.network });
+        this.letOut(`${name}-network`);
+        this.registerOutputs({ vpcId: this.network.vpcId, dnsName: this.nlb.dnsName });
+    }
 
-/** Ports of the outside that every machine may call: AWS's API and artifacts, and the distribution's packages. */
-const OUTSIDE = [443, 80] as const;
+    /** The target `aws` of a stack's configuration. */
+    static from(
+        name: string,
+        { aws: settings, image }: GatewayConfig,
+        files: ProgramFiles,
+        opts?: pulumi.ComponentResourceOptions,
+    ): AwsTarget {
+        return new AwsTarget(name, { settings, image, files }, opts);
+    }
 
-function letOut(network: AwsNetwork, provider: aws.Provider, urls: readonly string[]): void {
-    const others = urls.map((url) => Number(new URL(url).port || 443));
-    for (const port of new Set<number>([...OUTSIDE, ...others])) {
-        allowOut(
-            `aws-network-outside-${port}`,
-            network.members,
-            {
-                protocol: "tcp",
-                port,
-                description: "AWS, artifacts and packages",
-                peer: { kind: "cidr", cidr: "0.0.0.0/0" },
-            },
-            { parent: network, provider },
-        );
+    serviceDiscovery(name: string, args: DiscoveryArgs, parent: pulumi.ComponentResource) {
+        return args.registry === "serf"
+            ? awsSerfDiscovery(this, name, args, parent)
+            : awsConsulDiscovery(this, name, args, parent);
+    }
+
+    loadBalancer(name: string, args: BalancersArgs<AwsServiceDiscovery>, parent: pulumi.ComponentResource) {
+        return awsLoadBalancer(this, name, args, parent);
+    }
+
+    gatewayPool(name: string, args: PoolArgs<AwsServiceDiscovery, AwsLoadBalancer>, parent: pulumi.ComponentResource) {
+        return awsGatewayPool(this, name, args, parent);
+    }
+
+    userData(role: Role, layout: Layout): string {
+        const { artifacts, files, region, machineApi } = this;
+        const secrets: SecretSource = {
+            kind: "ssm",
+            region,
+            prefix: this.names.secretPrefix,
+            ...(machineApi === undefined ? {} : { endpoint: machineApi }),
+        };
+        return renderCloudInit({ role, layout, artifacts, secrets, identity: "ec2", boot: files.bundle("boot") })
+            .userData;
+    }
+
+    private letOut(name: string): void {
+        const { artifacts, machineApi, network } = this;
+        const urls = [...(artifacts.kind === "url" ? [artifacts.base] : []), ...(machineApi ? [machineApi] : [])];
+        for (const port of new Set([...OUTSIDE, ...urls.map((url) => Number(new URL(url).port || 443))])) {
+            const peer = { kind: "cidr", cidr: "0.0.0.0/0" } as const;
+            const rule = { protocol: "tcp", port, description: "AWS, artifacts and packages", peer } as const;
+            allowOut(`${name}-outside-${port}`, network.members, rule, { parent: network });
+        }
     }
 }
+
+/** Outside ports that every machine may call: AWS's API and artifacts, and the distribution's packages. */
+const OUTSIDE = [443, 80];

@@ -1,14 +1,19 @@
 import * as pulumi from "@pulumi/pulumi";
 import { ModuleResource } from "../dynamic/moduleProvider";
-import type { RegistryKind } from "../serviceDiscovery";
+import type { RegistryKind } from "../machineRoles";
 
 /** Arguments of {@link Credentials}. */
 export interface CredentialsArgs {
     readonly datacenter: string;
     /** Addresses of the Consul servers, which their certificate names. */
     readonly servers: pulumi.Input<pulumi.Input<string>[]>;
-    /** What finds gateways. Default `consul`. It cannot be changed while anything runs. */
+    /** The registry. Default `consul`. It cannot be changed while anything runs. */
     readonly registry?: RegistryKind;
+    /**
+     * Keys of a new deployment, by the secret's name. Default: made with the other secrets. They are taken once: a
+     * deployment that has keys keeps them, because its machines could not talk to each other during a change.
+     */
+    readonly keys?: pulumi.Input<Record<string, string>>;
 }
 
 /** The certificates, tokens and keys of a deployment. They live in the stack's state, as secrets. */
@@ -22,7 +27,7 @@ export class Credentials extends ModuleResource {
 
     constructor(name: string, args: CredentialsArgs, opts: pulumi.CustomResourceOptions) {
         super(
-            "./components/credentials/credentialsProvider.ts",
+            "credentials",
             "Credentials",
             name,
             {

@@ -5,8 +5,9 @@
 import "reflect-metadata";
 import { randomBytes, randomUUID, webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
+import { isReplacement } from "../../replacement/serverMetadata";
 import { tokenSecrets } from "../../roles/consulAcl";
-import type { RegistryKind } from "../serviceDiscovery";
+import type { RegistryKind } from "../machineRoles";
 import { stackChangeProblem } from "../stackChange";
 
 /** What the credentials are for. */
@@ -14,24 +15,27 @@ export interface CredentialsInputs {
     readonly datacenter: string;
     /** Addresses of the Consul servers, which their certificate names. */
     readonly servers: readonly string[];
-    /** What finds gateways. Default `consul`. It cannot be changed while anything runs. */
+    /** The registry. Default `consul`. It cannot be changed while anything runs. */
     readonly registry?: RegistryKind;
+    /** Keys of a new deployment, by the secret's name. Default: made with the other secrets. */
+    readonly keys?: Readonly<Record<string, string>>;
 }
 
-/** What is made. All of `secrets` is secret, the rest is public. */
-export interface CredentialsOutputs extends CredentialsInputs {
+/** The credentials. All of `secrets` is secret; the rest is public. */
+export interface CredentialsOutputs extends Omit<CredentialsInputs, "keys"> {
     readonly caCertificate: string;
     readonly serverCertificate: string;
-    /** ISO 8601; the credentials are made anew 30 days before. */
+    /** ISO 8601. A deployment renews the certificate 120 days before. */
     readonly expiresAt: string;
     readonly secrets: Readonly<Record<string, string>>;
 }
 
 const DAY = 24 * 60 * 60 * 1000;
-/** No deployment outlives its authority; changing that would take two authorities at a time. */
+/** No deployment outlives its authority: to change that, machines would have to trust two at a time. */
 const AUTHORITY_LIFETIME = 3650 * DAY;
 const CERTIFICATE_LIFETIME = 825 * DAY;
-const RENEW_BEFORE = 30 * DAY;
+/** Longer than between two deployments. The loop raises an alarm 90 days before the end, if nobody has deployed. */
+const RENEW_BEFORE = 120 * DAY;
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 
 interface Authority {
@@ -96,7 +100,9 @@ async function issueServerCertificate(authority: Authority, inputs: CredentialsI
     return { certificate: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
 }
 
-/** Makes what is missing: what `previous` holds is kept, save the servers' certificate, which is always issued anew. */
+/**
+ * Creates what is missing. What `previous` holds is kept, except the servers' certificate, which is always reissued.
+ */
 async function make(inputs: CredentialsInputs, previous?: CredentialsOutputs): Promise<CredentialsOutputs> {
     x509.cryptoProvider.set(webcrypto as Crypto);
     const authority = previous ? await loadAuthority(previous) : await createAuthority();
@@ -119,45 +125,49 @@ async function make(inputs: CredentialsInputs, previous?: CredentialsOutputs): P
             gossipKey: randomBytes(32).toString("base64"),
             serfRpcKey: randomBytes(24).toString("base64url"),
             caKey: await exportKey(authority.key),
+            ...inputs.keys,
             ...previous?.secrets,
             serverKey: server.key,
         },
     };
 }
 
-/** Makes an authority, one certificate for the servers, the gossip key and the tokens. */
+/** Creates an authority, one certificate for the servers, the gossip key and the tokens. */
 export async function create(inputs: CredentialsInputs): Promise<{ id: string; outs: CredentialsOutputs }> {
     return { id: randomUUID(), outs: await make(inputs) };
 }
 
-/** Everything of a deployment starts with its credentials, so a change that cannot be made is refused here. */
+/** A deployment starts with its credentials, so a change that cannot be made is refused here. */
 export async function check(olds: Partial<CredentialsInputs>, news: CredentialsInputs) {
     const existed = olds.datacenter !== undefined;
     const reason = existed ? stackChangeProblem(olds.registry ?? "consul", news.registry ?? "consul") : undefined;
     return { inputs: news, failures: reason === undefined ? [] : [{ property: "registry", reason }] };
 }
 
-/** Other servers, a certificate about to expire, and a token that a newer version needs are reasons for an update. */
+/**
+ * Reasons for an update: other servers, a certificate about to expire, and a token that a newer version needs. Only a
+ * deployment renews a certificate: a replacement of one server must not change others, on any day of a certificate's life.
+ */
 export async function diff(_id: string, olds: CredentialsOutputs, news: CredentialsInputs) {
     const changes =
         olds.datacenter !== news.datacenter ||
         JSON.stringify(olds.servers) !== JSON.stringify(news.servers) ||
-        Date.parse(olds.expiresAt) - Date.now() < RENEW_BEFORE ||
+        (!isReplacement() && Date.parse(olds.expiresAt) - Date.now() < RENEW_BEFORE) ||
         [...tokenSecrets, "serfRpcKey"].some((name) => olds.secrets[name] === undefined);
     return { changes, replaces: [] };
 }
 
-/** Credentials live in the state alone, so there is nothing to compare them with. */
+/** Credentials exist only in the state, so there is nothing to compare them with. */
 export async function read(id: string, props: CredentialsOutputs) {
     return { id, props };
 }
 
-/** Keeps the authority and every token, so that what runs goes on trusting what is new. */
+/** Keeps the authority and every token, so that running machines trust new ones. */
 export async function update(_id: string, olds: CredentialsOutputs, news: CredentialsInputs) {
     return { outs: await make(news, olds) };
 }
 
-/** Nothing outside the state has to be deleted. */
+/** Nothing outside the state needs deleting. */
 async function remove(): Promise<void> {}
 
 export { remove as delete };

@@ -1,18 +1,20 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { ProviderKey } from "./providerModules";
 
-/** Name of the global function that gives a module by its path, in a process that holds them all; see `process.ts`. */
+/** Name of the global function that gives a module by its key, in a process that holds them; see `process.ts`. */
 export const moduleLoader = "gatewayModule";
 
 /**
- * The text of a dynamic provider whose functions are those of a module of this project, imported when they are called.
+ * The text of a dynamic provider whose functions are those of a module of this project, loaded when they are called.
  *
- * @param module path of the module from the project's folder, which is the provider's working directory.
+ * The state keeps the text, so it holds no path of this computer. The engine runs it in the folder of the program that is
+ * deployed, which may be another package than this one: there Node finds this package by its name.
  */
-export function providerText(module: string): string {
+export function providerText(key: ProviderKey): string {
     const load = "load()";
     return [
-        `const fromSources = (path) => require("tsx/cjs/api").require(path, process.cwd() + "/package.json");`,
-        `const load = () => (globalThis.${moduleLoader} ?? fromSources)(${JSON.stringify(module)});`,
+        `const packaged = (key) => require("node:module").createRequire(process.cwd() + "/package.json")("gateway/dynamic")(key);`,
+        `const load = () => (globalThis.${moduleLoader} ?? packaged)(${JSON.stringify(key)});`,
         "exports.handler = () => ({",
         `    check: async (olds, news) => ${load}.check?.(olds, news) ?? { inputs: news },`,
         ...["diff", "create", "read", "update", "delete"].map(
@@ -24,24 +26,24 @@ export function providerText(module: string): string {
 }
 
 /**
- * A resource whose provider is a module of this project: a dynamic resource, as Pulumi's own `dynamic.Resource` makes it.
+ * A resource whose provider is a module of this project, like Pulumi's own `dynamic.Resource`.
  *
- * That one serialises the provider, with all it captures, into the state of each of its resources, and needs a compiler
- * for it. This one's text holds the module's path only: the state stays small, holds no copy of the code that could go
+ * Pulumi's own serialises the provider, with everything that it captures, into the state of each resource, and needs a
+ * compiler for that. The text of this one holds only a key. The state stays small, holds no copy of code that could go
  * stale, and is the same wherever the program runs.
  */
 export class ModuleResource extends pulumi.CustomResource {
     /**
-     * @param module path of the module from the project's folder.
+     * @param key the module; see `providerModules.ts`.
      * @param type the resource's type is `pulumi-nodejs:dynamic/gateway:TYPE`.
      */
     constructor(
-        module: string,
+        key: ProviderKey,
         type: string,
         name: string,
         properties: pulumi.Inputs,
         opts: pulumi.CustomResourceOptions,
     ) {
-        super(`pulumi-nodejs:dynamic/gateway:${type}`, name, { ...properties, __provider: providerText(module) }, opts);
+        super(`pulumi-nodejs:dynamic/gateway:${type}`, name, { ...properties, __provider: providerText(key) }, opts);
     }
 }

@@ -1,8 +1,10 @@
 /**
- * The loopback addresses that stand for the machines of this computer. Linux answers on all of 127.0.0.0/8, so each
- * machine can have its own, with the same ports as on a cloud.
+ * The loopback addresses of this computer's machines. Linux answers on all of 127.0.0.0/8, so each machine can have its
+ * own, with the same ports as on a cloud.
  */
 export interface LocalAddresses {
+    /** All of them, in CIDR notation. */
+    readonly network: string;
     readonly discovery: (index: number) => string;
     readonly balancer: (index: number) => string;
     readonly replacer: string;
@@ -13,6 +15,7 @@ export interface LocalAddresses {
 export function localAddresses(network: string): LocalAddresses {
     const prefix = network.slice(0, network.lastIndexOf("."));
     return {
+        network,
         discovery: (index) => `${prefix}.${11 + index}`,
         balancer: (index) => `${prefix}.${21 + index}`,
         replacer: `${prefix}.31`,

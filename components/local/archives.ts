@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import * as tar from "tar";
-import { DEADLINES, download } from "../../scripts/tools/http";
-import { gatewayHome } from "./home";
+import { gatewayHome } from "../../lib/home";
+import { DEADLINES, download } from "../../toolchain/download";
 
 /** An archive (tar.gz) and its checksum. */
 export interface Archive {
@@ -20,9 +20,9 @@ export function archiveDirectory({ sha256 }: Archive): string {
 }
 
 /**
- * Downloads, checks and unpacks an archive, unless that was done before.
+ * Downloads, checks and unpacks an archive, unless it is there already.
  *
- * @throws Error when it cannot be had, or is not what its checksum says.
+ * @throws Error if it is not available or does not have its checksum.
  */
 export async function fetchArchive(archive: Archive): Promise<void> {
     const directory = archiveDirectory(archive);
@@ -37,7 +37,7 @@ export async function fetchArchive(archive: Archive): Promise<void> {
             throw new Error(`${archive.url} has the SHA-256 ${sha256}, not ${archive.sha256} as gateway:service says`);
         }
         await tar.extract({ file, cwd: join(work, "content") });
-        // Whole or not at all: another machine may be fetching the same.
+        // Atomically: another machine may be fetching the same archive.
         if (!existsSync(directory)) renameSync(join(work, "content"), directory);
     } finally {
         rmSync(work, { recursive: true, force: true });

@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { ProcessMachine } from "../../roles/render/process";
-import type { Gate } from "../../supervisor/gates";
+import type { ReadinessCondition } from "../../clients/readiness";
+import type { ProcessMachine } from "../../programs/supervisor/description";
 import { ModuleResource } from "../dynamic/moduleProvider";
 
 /** Type token of {@link LocalInstance}, as it stands in URNs. */
@@ -8,20 +8,25 @@ export const instanceType = "pulumi-nodejs:dynamic/gateway:Instance";
 
 /** Arguments of a {@link LocalInstance}. */
 export interface LocalInstanceArgs {
+    /** Tells the folder of its target's machines from those of other targets. Absent: the plain folder. */
+    readonly area?: string | undefined;
     readonly machine: pulumi.Input<ProcessMachine>;
-    /** Secrets to choose from: the machine gets those that it names. */
+    /** The deployment's secrets: the machine gets those that it names. */
     readonly secrets: pulumi.Input<Readonly<Record<string, string>>>;
-    /** `replace`: a change makes a new machine, as on a cloud. `update`: services that changed are restarted in place. */
+    /** `replace`: a change creates a new machine, as on a cloud. `update`: changed services restart in place. */
     readonly onChange: "replace" | "update";
-    /** What has to hold after the machine was created, or updated, before the next one is touched. */
-    readonly gates: { readonly create: pulumi.Input<readonly Gate[]>; readonly update: pulumi.Input<readonly Gate[]> };
+    /** What must hold after the machine was created or updated, before the next one is touched. */
+    readonly gates: {
+        readonly create: pulumi.Input<readonly ReadinessCondition[]>;
+        readonly update: pulumi.Input<readonly ReadinessCondition[]>;
+    };
 }
 
-/** A machine of this computer: a supervisor and its services on a loopback address of their own. */
+/** A machine of this computer: a supervisor and its services on their own loopback address. */
 export class LocalInstance extends ModuleResource {
-    /** The loopback address that stands for the machine. */
+    /** The machine's loopback address. */
     declare readonly address: pulumi.Output<string>;
-    /** New for every boot: what a server id is on a cloud. */
+    /** New for every boot, like a server's id on a cloud. */
     declare readonly incarnation: pulumi.Output<string>;
 
     constructor(name: string, args: LocalInstanceArgs, opts: pulumi.CustomResourceOptions) {
@@ -31,7 +36,7 @@ export class LocalInstance extends ModuleResource {
                 Object.fromEntries(machine.secrets.map((secret) => [secret, secrets[secret] ?? ""])),
             );
         super(
-            "./components/local/machineProvider.ts",
+            "local-instance",
             "Instance",
             name,
             { ...args, secrets: pulumi.secret(own), name: undefined, address: undefined, incarnation: undefined },

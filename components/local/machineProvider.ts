@@ -1,52 +1,61 @@
-/**
- * What the dynamic provider of {@link LocalInstance} does. It runs in the provider's own process, which imports it at
- * run time: the provider that Pulumi serialises into the state is only a pointer to this file.
- */
+/** The dynamic provider of {@link LocalInstance}. It runs in the provider's process, which loads it at run time. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { fingerprint, type ProcessMachine } from "../../roles/render/process";
-import type { Binary } from "../../roles/role";
-import { type ToolName, toolPath } from "../../scripts/tools";
-import { writeAtomically } from "../../supervisor/files";
-import { type Gate, waitForQuorum, waitForRotation, waitForServing } from "../../supervisor/gates";
+import { type ReadinessCondition, waitForQuorum, waitForRotation, waitForServing } from "../../clients/readiness";
+import { writeAtomically } from "../../lib/files";
+import { type GatewayHome, gatewayHome } from "../../lib/home";
+import type { Binary } from "../../programs/machine";
+import { fingerprint, type ProcessMachine } from "../../programs/supervisor/description";
 import {
     createMachine,
+    hasItsFiles,
     type MachineHome,
     machineDirectory,
     readMachine,
     removeMachine,
     updateMachine,
     waitUntilReady,
-} from "../../supervisor/machine";
-import { type MachineRecord, readLiveRecord } from "../../supervisor/record";
-import { bundle } from "../bundles";
+} from "../../programs/supervisor/machine";
+import { type MachineRecord, readLiveRecord } from "../../programs/supervisor/record";
+import { type ToolName, toolPath, toolPaths } from "../../toolchain";
+import { packageLoader, SourceBundles } from "../../toolchain/bundles";
+import { deployedEnvironment } from "../../toolchain/deployed";
+import { cachedNode } from "../../toolchain/node";
 import { archiveDirectory, fetchArchive } from "./archives";
-import { type GatewayHome, gatewayHome } from "./home";
 
 /** The inputs of a {@link LocalInstance} as its provider gets them. */
 export interface InstanceInputs {
+    /** Tells the folders of its target's machines from those of others. Absent: the plain folder. */
+    readonly area?: string | undefined;
     readonly machine: ProcessMachine;
     /** Values of the secrets that `machine` names. */
     readonly secrets: Readonly<Record<string, string>>;
-    /** What a change does: a gateway is replaced, as on a cloud; a server that holds state is updated in place. */
+    /** What a change does: a gateway is replaced, as on a cloud; a server with state is updated in place. */
     readonly onChange: "replace" | "update";
-    /** What has to hold after the machine was created, or updated. */
-    readonly gates: { readonly create: readonly Gate[]; readonly update: readonly Gate[] };
+    /** What must hold after the machine was created or updated. */
+    readonly gates: { readonly create: readonly ReadinessCondition[]; readonly update: readonly ReadinessCondition[] };
 }
 
-/** What a {@link LocalInstance} gives out besides its inputs. */
+/** The outputs of a {@link LocalInstance} in addition to its inputs. */
 export interface InstanceOutputs extends InstanceInputs {
     readonly name: string;
     readonly address: string;
-    /** New for every boot: what a server id is on a cloud. */
+    /** New for every boot, like a server's id on a cloud. */
     readonly incarnation: string;
 }
 
-function machineHome(): MachineHome {
+/** Where the machines of an area have their folders. */
+function machinesOf({ area }: Pick<InstanceInputs, "area">): Pick<MachineHome, "machines"> {
+    const { machines } = gatewayHome();
+    return { machines: area === undefined ? machines : `${machines}-${area}` };
+}
+
+function machineHome(inputs: InstanceInputs): MachineHome {
     const home = gatewayHome();
     return {
-        machines: home.machines,
-        supervisor: join(home.bundles, bundle("supervisor").file),
+        ...machinesOf(inputs),
+        supervisor: join(home.bundles, new SourceBundles().bundle("supervisor").file),
+        node: cachedNode(),
         resolveBinary: (binary) => resolveBinary(home, binary),
     };
 }
@@ -54,7 +63,7 @@ function machineHome(): MachineHome {
 function resolveBinary(home: GatewayHome, { name, source }: Binary): string {
     switch (source.kind) {
         case "node":
-            return process.execPath;
+            return cachedNode();
         case "tool":
             return existing(toolPath(source.tool as ToolName), name);
         case "bundle":
@@ -62,9 +71,11 @@ function resolveBinary(home: GatewayHome, { name, source }: Binary): string {
         case "archive":
             return existing(archiveDirectory(source), name);
         case "package":
-            throw new Error(`${name} is for real machines only`);
+            throw new Error(`${name} exists on real machines only`);
         case "project":
-            return source.file === "." ? home.project : launcher(home, name, join(home.project, source.file));
+            return source.file === "."
+                ? home.project
+                : launcher(home, name, existing(join(home.bundles, source.file), name));
     }
 }
 
@@ -73,7 +84,7 @@ function existing(path: string | undefined, name: string): string {
     throw new Error(`${name} is not installed: run "npm run tools"`);
 }
 
-/** What a program of this project that runs the engine needs of the environment that deployed it. None is a secret. */
+/** Variables of the deploying environment that a program needs to run the engine. None is a secret. */
 const INHERITED = [
     "HOME",
     "GATEWAY_HOME",
@@ -84,36 +95,44 @@ const INHERITED = [
     "PULUMI_CONFIG_PASSPHRASE_FILE",
 ];
 
-/** Makes what starts a program of this project that runs from its TypeScript sources and exports `main`. */
-function launcher(home: GatewayHome, name: string, module: string): string {
+/** Writes a launcher for a compiled program of the project that exports `main`; see {@link SourceBundles.loopProgram}. */
+function launcher(home: GatewayHome, name: string, program: string): string {
     const path = join(home.bundles, name);
     const known = INHERITED.flatMap((key) => (process.env[key] === undefined ? [] : [[key, process.env[key]]]));
+    const environment = { ...Object.fromEntries(known), ...deployedEnvironment({ tools: toolPaths() }) };
     const lines = [
-        `Object.assign(process.env, ${JSON.stringify(Object.fromEntries(known))});`,
-        `require(${JSON.stringify(join(home.project, "node_modules/tsx/dist/cjs/api/index.cjs"))}).register();`,
-        `require(${JSON.stringify(module)}).main();`,
+        `Object.assign(process.env, ${JSON.stringify(environment)});`,
+        `const { createRequire, enableCompileCache } = require("node:module");`,
+        // Also for the programs that it starts: the engine's dynamic provider starts anew with each run.
+        `process.env.NODE_COMPILE_CACHE = ${JSON.stringify(join(home.root, "compiled"))};`,
+        "enableCompileCache();",
+        `globalThis.${packageLoader} = createRequire(${JSON.stringify(join(home.project, "package.json"))});`,
+        `require(${JSON.stringify(program)}).main();`,
     ];
     writeAtomically(path, `${lines.join("\n")}\n`, 0o644, false);
     return path;
 }
 
-/** Gets what a machine needs and this computer does not have yet. */
+/** Downloads what a machine needs and this computer lacks. */
 async function fetchArchives(machine: ProcessMachine): Promise<void> {
     for (const { source } of machine.binaries) if (source.kind === "archive") await fetchArchive(source);
 }
 
-async function passGates(inputs: InstanceInputs, gates: readonly Gate[]): Promise<void> {
+async function passGates(inputs: InstanceInputs, gates: readonly ReadinessCondition[]): Promise<void> {
     for (const gate of gates) {
-        if (gate.kind === "services") await waitUntilReady(machineHome(), inputs.machine, gate.except);
+        if (gate.kind === "services") await waitUntilReady(machinesOf(inputs), inputs.machine, gate);
         else if (gate.kind === "quorum") await waitForQuorum(gate.servers);
-        else if (gate.kind === "rotation") await waitForRotation(gate.balancers, gate.address);
-        else await waitForServing(gate.balancer, gate.others);
+        else if (gate.kind === "rotation") {
+            const { balancers, address, timeoutSeconds } = gate;
+            await waitForRotation(balancers, address, timeoutSeconds === undefined ? undefined : 1000 * timeoutSeconds);
+        } else await waitForServing(gate.balancer, gate.others);
     }
 }
 
 function outputs(inputs: InstanceInputs, record: MachineRecord): InstanceOutputs {
-    const { machine, secrets, onChange, gates } = inputs;
+    const { area, machine, secrets, onChange, gates } = inputs;
     return {
+        ...(area === undefined ? {} : { area }),
         machine,
         secrets,
         onChange,
@@ -138,7 +157,12 @@ function nameOf(id: string): string {
  */
 export async function create(inputs: InstanceInputs): Promise<{ id: string; outs: InstanceOutputs }> {
     await fetchArchives(inputs.machine);
-    const record = await createMachine(machineHome(), inputs.machine, inputs.secrets, inputs.onChange === "update");
+    const record = await createMachine(
+        machineHome(inputs),
+        inputs.machine,
+        inputs.secrets,
+        inputs.onChange === "update",
+    );
     const result = { id: idOf(record), outs: outputs(inputs, record) };
     await passGates(inputs, inputs.gates.create).catch((error: Error) => {
         throw Object.assign(error, { id: result.id, properties: result.outs, reasons: [error.message] });
@@ -148,12 +172,13 @@ export async function create(inputs: InstanceInputs): Promise<{ id: string; outs
 
 /** Whether the inputs differ, and whether that takes a new machine. */
 export async function diff(_id: string, olds: InstanceOutputs, news: InstanceInputs) {
-    const renamed = olds.machine.name !== news.machine.name || olds.machine.address !== news.machine.address;
+    const moved = olds.area !== news.area;
+    const renamed = olds.machine.name !== news.machine.name || olds.machine.address !== news.machine.address || moved;
     const same = (key: keyof InstanceInputs) => JSON.stringify(sorted(olds[key])) === JSON.stringify(sorted(news[key]));
     const rebuilt = fingerprint(olds.machine) !== fingerprint(news.machine) || !same("secrets");
     const changes = rebuilt || renamed || !same("gates") || !same("onChange");
     const replaces = renamed || (rebuilt && news.onChange === "replace") ? ["machine"] : [];
-    // A slot has one address, so the old machine has to go before the new one comes.
+    // A slot has one address, so the old machine must go first.
     return { changes, replaces, deleteBeforeReplace: true };
 }
 
@@ -164,23 +189,24 @@ export async function update(
     news: InstanceInputs,
 ): Promise<{ outs: InstanceOutputs }> {
     await fetchArchives(news.machine);
-    const record = await updateMachine(machineHome(), news.machine, news.secrets);
+    const record = await updateMachine(machineHome(news), news.machine, news.secrets);
     await passGates(news, news.gates.update);
     return { outs: outputs(news, record) };
 }
 
-/** What really runs: nothing when the machine is dead or another one has its name. */
+/** What really runs: nothing if the machine is dead, has lost files, or another one has its name. */
 export async function read(id: string, props: InstanceOutputs): Promise<{ id?: string; props?: InstanceOutputs }> {
-    const home = gatewayHome();
+    const home = machinesOf(props);
     const record = readLiveRecord(machineDirectory(home, nameOf(id)));
     const machine = readMachine(home, nameOf(id));
     if (!record || !machine || idOf(record) !== id) return {};
+    if (!hasItsFiles(machineDirectory(home, nameOf(id)), machine)) return {};
     return { id, props: outputs({ ...props, machine }, record) };
 }
 
-/** Drains and stops the machine. One that has been replaced behind the engine's back is left alone. */
-async function remove(id: string): Promise<void> {
-    const home = gatewayHome();
+/** Drains and stops the machine. A machine that the loop has replaced meanwhile is left alone. */
+async function remove(id: string, props: InstanceOutputs): Promise<void> {
+    const home = machinesOf(props);
     const record = readLiveRecord(machineDirectory(home, nameOf(id)));
     if (record && idOf(record) !== id) return;
     await removeMachine(home, nameOf(id));

@@ -1,39 +1,33 @@
 import * as pulumi from "@pulumi/pulumi";
-import { statusUrls } from "../../replacement/observers/balancer";
-import type { ReplacementPolicy } from "../../replacement/policy";
+import { statusUrls } from "../../clients/balancerStatus";
+import type { ReplacementPolicy } from "../../replacement/core/policy";
 import { processLayout, renderProcess } from "../../roles/render/process";
 import { replacer } from "../../roles/replacer";
-import { projectProgram } from "../bundles";
-import type { GatewayService } from "../config";
-import type { LoadBalancer } from "../loadBalancer";
 import { machineName } from "../machineNames";
-import type { ServiceDiscovery } from "../serviceDiscovery";
-import type { LocalTarget } from "../target";
+import type { PoolArgs } from "../target";
+import type { LocalContext } from "./context";
 import { LocalInstance } from "./instance";
 
-/** What the replacement loop of this computer needs to know. */
-export interface LocalReplacerArgs {
-    readonly target: LocalTarget;
-    readonly discovery: ServiceDiscovery;
-    readonly balancers: LoadBalancer;
-    readonly service: GatewayService;
-    readonly policy: ReplacementPolicy;
-}
-
-/** A machine of this computer that runs the replacement loop on the very stack that it is part of. */
+/**
+ * A machine of this computer that runs the replacement loop on the stack that it is part of.
+ *
+ * @param pool the name of the pool that it heals.
+ */
 export function localReplacer(
-    name: string,
-    args: LocalReplacerArgs,
+    target: LocalContext,
+    pool: string,
+    args: Pick<PoolArgs, "discovery" | "balancers" | "service"> & { readonly policy: ReplacementPolicy },
     parent: pulumi.Resource,
     gateways: readonly pulumi.Resource[],
 ): LocalInstance {
-    const { discovery, balancers, service, policy, target } = args;
-    const { provider } = target;
+    const { discovery, balancers, service, policy } = args;
+    const { area } = target;
     const layout = processLayout(machineName.replacer, target.addresses.replacer);
-    const program = projectProgram("replacement/main.ts");
+    const program = target.files.loopProgram();
     const statusUrl = balancers.stack === "fabio" ? statusUrls.fabio : statusUrls.haproxy;
-    const consul = discovery.hasConsul
-        ? pulumi.all([discovery.cluster, discovery.api]).apply(([{ caCertificate }, api]) => ({
+    const { consul: servers } = discovery;
+    const consul = servers
+        ? pulumi.all([servers.cluster, servers.api]).apply(([{ caCertificate }, api]) => ({
               caCertificate,
               addresses: api.map((address) => `https://${address}`),
           }))
@@ -51,8 +45,9 @@ export function localReplacer(
                         })),
                         // From the machine's own folder: the machines are its neighbours.
                         machinesDirectory: "..",
+                        project: pulumi.getProject(),
                         stack: pulumi.getStack(),
-                        slots: { typeSuffix: "gateway:Instance", namePrefix: "gw-" },
+                        slots: { typeSuffix: "gateway:Instance", namePrefix: "gw-", pool },
                         policy,
                     },
                     ...(known ? { access: { caCertificate: known.caCertificate, token: "replacerToken" } } : {}),
@@ -65,13 +60,14 @@ export function localReplacer(
         ),
     );
     return new LocalInstance(
-        name,
+        `${pool}-replacer`,
         {
+            area,
             machine,
             secrets: discovery.secrets,
             onChange: "update",
             gates: { create: [{ kind: "services" }], update: [{ kind: "services" }] },
         },
-        { parent, provider, dependsOn: [...gateways] },
+        { parent, dependsOn: [...gateways] },
     );
 }

@@ -1,50 +1,49 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { ReadinessCondition } from "../../clients/readiness";
 import { consulPorts } from "../../roles/consul";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import type { Gate } from "../../supervisor/gates";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
-import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
-import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
-import type { LocalTarget } from "../target";
+import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../machineRoles";
+import type { DiscoveryArgs, DiscoveryOutputs } from "../target";
+import type { LocalContext } from "./context";
 import { LocalInstance } from "./instance";
 
 /** Serf needs no machine of its own: members join the balancers, whose addresses do not change. */
 export function localSerfDiscovery(
+    { addresses }: LocalContext,
     name: string,
-    args: ServiceDiscoveryArgs<LocalTarget>,
+    args: DiscoveryArgs,
     parent: pulumi.Resource,
-): ServiceDiscoveryOutputs {
-    const { provider, addresses } = args.target;
+): DiscoveryOutputs<undefined> {
     const { secrets } = new Credentials(
         `${name}-credentials`,
         { datacenter: args.datacenter, servers: [], registry: "serf" },
-        { parent, provider },
+        { parent },
     );
     const join = [...Array(args.balancers).keys()].map(addresses.balancer);
-    return { registry: pulumi.output(registryBy.serf(serfCluster(join))), secrets, machines: [] };
+    return { registry: pulumi.output(registryBy.serf(serfCluster(join))), secrets, machines: [], resources: undefined };
 }
 
 /** Consul servers as machines of this computer. */
 export function localConsulDiscovery(
+    { addresses: places, files, area }: LocalContext,
     name: string,
-    args: ServiceDiscoveryArgs<LocalTarget>,
+    args: DiscoveryArgs,
     parent: pulumi.Resource,
-): ServiceDiscoveryOutputs {
-    const { provider } = args.target;
+): DiscoveryOutputs<undefined> {
     const indices = [...Array(args.servers).keys()];
-    const addresses = indices.map(args.target.addresses.discovery);
+    const addresses = indices.map(places.discovery);
     const { datacenter, gatewayService } = args;
-    const credentials = new Credentials(
-        `${name}-credentials`,
-        { datacenter, servers: addresses },
-        { parent, provider },
-    );
+    const credentials = new Credentials(`${name}-credentials`, { datacenter, servers: addresses }, { parent });
     const cluster = credentials.caCertificate.apply((caCertificate) =>
         consulCluster({ datacenter, join: addresses, servers: args.servers, caCertificate }),
     );
 
-    const quorum: Gate = { kind: "quorum", servers: addresses.map((address) => `${address}:${consulPorts.http}`) };
+    const quorum: ReadinessCondition = {
+        kind: "quorum",
+        servers: addresses.map((address) => `${address}:${consulPorts.http}`),
+    };
     const servers: LocalInstance[] = [];
     for (const index of indices) {
         const layout = processLayout(machineName.discovery(index), addresses[index] as string);
@@ -52,24 +51,27 @@ export function localConsulDiscovery(
             .all([cluster, credentials.serverCertificate])
             .apply(([known, certificate]) =>
                 renderProcess(
-                    discoveryRole({ cluster: known, certificate, gatewayService, keepsNodeId: true }, layout),
+                    discoveryRole(files, { cluster: known, certificate, gatewayService, keepsNodeId: true }, layout),
                     layout,
                 ),
             );
-        // There is a leader only once all of them are up, so just the last one waits for it, and for the tokens.
+        // There is a leader only once all of them are up, so only the last one waits for it and for the tokens.
         const last = index === args.servers - 1;
-        const create: Gate[] = last ? [quorum, { kind: "services" }] : [{ kind: "services", except: ["consul-acl"] }];
+        const create: ReadinessCondition[] = last
+            ? [quorum, { kind: "services" }]
+            : [{ kind: "services", except: ["consul-acl"] }];
         servers.push(
             new LocalInstance(
                 `${name}-${index}`,
                 {
+                    area,
                     machine,
                     secrets: credentials.secrets,
                     onChange: "update",
                     gates: { create, update: [{ kind: "services" }, quorum] },
                 },
                 // One after the other: an update must never take two servers at once.
-                { parent, provider, dependsOn: servers.slice(-1) },
+                { parent, dependsOn: servers.slice(-1) },
             ),
         );
     }
@@ -82,5 +84,6 @@ export function localConsulDiscovery(
         },
         secrets: credentials.secrets,
         machines: servers,
+        resources: undefined,
     };
 }

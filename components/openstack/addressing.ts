@@ -1,10 +1,10 @@
-/** Which address each machine has: fixed, so that a replaced one is where the others look for it. Pure. */
-import { formatAddress, parseNetwork } from "../cidr";
+/** The fixed address of each machine, so that the others find its replacement. Pure. */
+import { formatAddress, parseNetwork } from "../../lib/ipv4";
 
-/** What has an address of its own. */
+/** What has a fixed address. */
 export type Occupant = "vip" | "discovery" | "balancer" | "replacer" | "octavia" | "gateway";
 
-/** Where each kind's addresses begin, counted from the first of ours. Gateways are last, because there may be many. */
+/** Where each kind's addresses begin, counted from our first one. Gateways are last, because there may be many. */
 const OFFSETS: Readonly<Record<Occupant, number>> = {
     vip: 0,
     discovery: 1,
@@ -29,7 +29,7 @@ export function addressOf(cidr: string, firstHost: number, kind: Occupant, index
     return formatAddress(base + host);
 }
 
-/** The addresses that Neutron may give to its own ports: all between the router's, which is the first, and ours. */
+/** The addresses that Neutron may assign: all between the router's, which is the first, and ours. */
 export function neutronsOwn(cidr: string, firstHost: number): { start: string; end: string } {
     const { base } = parseNetwork(cidr);
     return { start: formatAddress(base + 2), end: formatAddress(base + firstHost - 1) };

@@ -1,13 +1,13 @@
 /**
- * How to log in to a cloud of `clouds.yaml`, for what is asked of OpenStack besides its Pulumi provider. The provider looks
- * in the same places: https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
+ * The login to a cloud from `clouds.yaml`, for calls outside of the Pulumi provider. The provider looks in the same
+ * places: https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { parse } from "yaml";
 import { z } from "zod";
-import type { KeystoneOptions } from "../../replacement/observers/keystone";
+import type { KeystoneOptions } from "../../clients/keystone";
+import { readYaml } from "../../lib/yaml";
 
 const cloudSchema = z.object({
     auth: z
@@ -36,11 +36,11 @@ function places(environment: NodeJS.ProcessEnv): string[] {
 }
 
 /**
- * How to log in to a cloud. Only by an application credential: it is for one project, can be revoked by itself, and is not
- * somebody's password.
+ * The login to a cloud, by an application credential only: it covers one project, can be revoked separately, and is
+ * nobody's password.
  *
  * @param region instead of the file's.
- * @throws Error with what to do, when there is no such cloud or it has no application credential.
+ * @throws Error with a remedy if there is no such cloud or it has no application credential.
  */
 export function cloudLogin(
     cloud: string,
@@ -50,10 +50,10 @@ export function cloudLogin(
     const candidates = places(environment);
     const path = candidates.find((each) => existsSync(each));
     if (path === undefined) throw new Error(`there is no clouds.yaml: looked for ${candidates.join(", ")}`);
-    // The customary place of the passwords, where they are not in the file itself.
+    // The usual place of passwords that are not in the file itself.
     const secure = join(dirname(path), "secure.yaml");
     const [open, hidden] = [path, ...(existsSync(secure) ? [secure] : [])].map(
-        (file) => fileSchema.parse(parse(readFileSync(file, "utf8")) ?? {}).clouds[cloud],
+        (file) => fileSchema.parse(readYaml(file).toJSON() ?? {}).clouds[cloud],
     );
     if (!open) throw new Error(`${path} has no cloud "${cloud}" (gateway:openstack.cloud)`);
     const auth = { ...open.auth, ...hidden?.auth };

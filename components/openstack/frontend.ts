@@ -1,10 +1,9 @@
 import * as openstack from "@pulumi/openstack";
 import type * as pulumi from "@pulumi/pulumi";
+import type { OpenstackConfig } from "../../config";
 import { balancerStatusPort } from "../../roles/loadBalancer/balancer";
-import type { OpenstackConfig } from "../config";
-import { nameOf, tags } from "./naming";
+import type { OpenstackContext } from "./context";
 import { allow } from "./securityGroups";
-import type { OpenstackTarget } from "./target";
 
 /** What clients call. */
 export interface Frontend {
@@ -15,29 +14,29 @@ export interface Frontend {
     readonly loadBalancer?: openstack.loadbalancer.LoadBalancer;
 }
 
-/** An address for clients, which one of the balancers has at a time. */
+/** A shared address for clients, held by one balancer at a time. */
 export function keepalivedFrontend(
     name: string,
     args: {
-        readonly target: OpenstackTarget;
+        readonly target: OpenstackContext;
         readonly address: pulumi.Output<string>;
         /** The balancers' group; a port without a server needs none, but Neutron would give it its own. */
         readonly group: openstack.networking.SecGroup;
     },
     child: pulumi.CustomResourceOptions,
 ): Frontend {
-    const { network } = args.target;
-    // No server has this port: it keeps the address from others, and a floating IP has something to lead to.
+    const { network, names } = args.target;
+    // No server has this port: it reserves the address, and a floating IP can point to it.
     const port = new openstack.networking.Port(
         `${name}-vip`,
         {
-            name: nameOf("vip"),
+            name: names.nameOf("vip"),
             description: "The clients' address, which one of the balancers has at a time",
             networkId: network.networkId,
             adminStateUp: true,
             fixedIps: [{ subnetId: network.subnetId, ipAddress: args.address }],
             securityGroupIds: [args.group.id],
-            tags: tags(),
+            tags: names.tags(),
         },
         { ...child, deleteBeforeReplace: true },
     );
@@ -47,14 +46,14 @@ export function keepalivedFrontend(
 
 /** Checks of the balancers by the cloud's load balancer: seconds, and how many in a row decide. */
 const CHECK = { delay: 5, timeout: 3, maxRetries: 2, maxRetriesDown: 2 } as const;
-/** How long connections may be idle, milliseconds: as long as the balancers let them. */
+/** Idle time-out of connections, milliseconds: the same as the balancers'. */
 const IDLE = 3_600_000;
 
-/** A load balancer of the cloud's in front of the balancers. */
+/** The cloud's load balancer (Octavia) in front of the balancers. */
 export function octaviaFrontend(
     name: string,
     args: {
-        readonly target: OpenstackTarget;
+        readonly target: OpenstackContext;
         readonly octavia: Extract<OpenstackConfig["frontend"], { kind: "octavia" }>;
         readonly address: pulumi.Output<string>;
         /** The port that clients call, and that the balancers listen on. */
@@ -66,7 +65,7 @@ export function octaviaFrontend(
     child: pulumi.CustomResourceOptions,
 ): Frontend {
     const { target, octavia, port } = args;
-    const { network, settings } = target;
+    const { network, settings, names } = target;
     allow(
         `${name}-octavia-check`,
         "ingress",
@@ -82,23 +81,35 @@ export function octaviaFrontend(
     const loadBalancer = new openstack.loadbalancer.LoadBalancer(
         `${name}-octavia`,
         {
-            name: nameOf("gateway"),
+            name: names.nameOf("gateway"),
             description: "What clients of the API gateway call",
             vipSubnetId: network.subnetId,
             vipAddress: args.address,
             ...(octavia.provider ? { loadbalancerProvider: octavia.provider } : {}),
-            tags: tags(),
+            tags: names.tags(),
         },
         { ...child, deleteBeforeReplace: true, dependsOn: [...network.routes] },
     );
     const pool = new openstack.loadbalancer.Pool(
         `${name}-octavia-pool`,
-        { name: nameOf("balancers"), loadbalancerId: loadBalancer.id, protocol: "TCP", lbMethod: "LEAST_CONNECTIONS" },
+        {
+            name: names.nameOf("balancers"),
+            loadbalancerId: loadBalancer.id,
+            protocol: "TCP",
+            lbMethod: "LEAST_CONNECTIONS",
+        },
         child,
     );
     const monitor = new openstack.loadbalancer.Monitor(
         `${name}-octavia-check`,
-        { name: nameOf("balancers"), poolId: pool.id, type: "HTTP", urlPath: "/", expectedCodes: "200-399", ...CHECK },
+        {
+            name: names.nameOf("balancers"),
+            poolId: pool.id,
+            type: "HTTP",
+            urlPath: "/",
+            expectedCodes: "200-399",
+            ...CHECK,
+        },
         child,
     );
     const members = args.balancers.map(
@@ -106,7 +117,7 @@ export function octaviaFrontend(
             new openstack.loadbalancer.Member(
                 `${name}-octavia-${index}`,
                 {
-                    name: nameOf(`lb-${index}`),
+                    name: names.nameOf(`lb-${index}`),
                     poolId: pool.id,
                     address,
                     subnetId: network.subnetId,
@@ -120,12 +131,12 @@ export function octaviaFrontend(
     new openstack.loadbalancer.Listener(
         `${name}-octavia-listener`,
         {
-            name: nameOf("clients"),
+            name: names.nameOf("clients"),
             loadbalancerId: loadBalancer.id,
             protocol: "TCP",
             protocolPort: port,
             defaultPoolId: pool.id,
-            // An empty list would let in everybody.
+            // An empty list would admit everybody.
             allowedCidrs: clientCidrs.length > 0 ? [...clientCidrs] : [network.cidr],
             timeoutClientData: IDLE,
             timeoutMemberData: IDLE,
@@ -136,10 +147,10 @@ export function octaviaFrontend(
     return { address: outside ?? loadBalancer.vipAddress, portId: loadBalancer.vipPortId, loadBalancer };
 }
 
-/** A floating IP that leads to a port; undefined where none is wanted. */
+/** A floating IP for a port; undefined if none is wanted. */
 function floatingIp(
     name: string,
-    { settings, network }: OpenstackTarget,
+    { settings, network, names }: OpenstackContext,
     portId: pulumi.Input<string>,
     child: pulumi.CustomResourceOptions,
 ): pulumi.Output<string> | undefined {
@@ -150,9 +161,9 @@ function floatingIp(
             pool: settings.externalNetwork,
             description: "What clients of the API gateway call",
             portId,
-            tags: tags(),
+            tags: names.tags(),
         },
-        // Neutron refuses one whose network has no way to the outside.
+        // Neutron refuses a floating IP for a network without a way out.
         { ...child, dependsOn: [...network.routes] },
     );
     return floating.address;

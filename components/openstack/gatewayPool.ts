@@ -1,14 +1,14 @@
 import type * as openstack from "@pulumi/openstack";
 import * as pulumi from "@pulumi/pulumi";
-import type { MachineGate } from "../../roles/delivery";
-import { cloudLayout } from "../../roles/render/cloudInit";
-import type { GatewayPoolArgs, GatewayPoolOutputs } from "../gatewayPool";
+import type { MachineCondition } from "../../programs/boot/delivery";
+import { cloudLayout } from "../../programs/boot/description";
 import { machineName } from "../machineNames";
-import { gatewayRole, type Registry, unknownRegistry } from "../roles";
+import { gatewayRole, type Registry, unknownRegistry } from "../machineRoles";
+import type { PoolArgs, PoolOutputs } from "../target";
+import type { OpenstackContext } from "./context";
 import { type OpenstackMachine, openstackMachine } from "./machine";
 import { roleSecurityGroup } from "./securityGroups";
 import { serverGroup } from "./serverGroup";
-import type { OpenstackTarget } from "./target";
 
 /** Escape hatch of the pool on target `openstack`. */
 export interface OpenstackGatewayPool {
@@ -18,25 +18,26 @@ export interface OpenstackGatewayPool {
 }
 
 /**
- * Gateways as machines on different hosts, each in a slot with a name and an address of its own. They are made one after
- * the other, because Nova keeps servers of a group apart only when it knows where the others are; and replaced one after the
- * other, each once the balancers send calls to the last one. What replaces dead ones is the replacement loop.
+ * Gateways as machines on different hosts, each in a slot with a fixed name and address. They are created one after the
+ * other, because Nova keeps the servers of a group apart only if it knows where the others are. They are replaced one
+ * after the other, each once the balancers send calls to the previous one. The replacement loop replaces dead ones.
  */
 export function openstackGatewayPool(
+    target: OpenstackContext,
     name: string,
-    args: GatewayPoolArgs<OpenstackTarget>,
+    args: PoolArgs,
     parent: pulumi.Resource,
-): GatewayPoolOutputs {
-    const { target, service, discovery, balancers } = args;
-    const { network, provider, settings } = target;
-    const child = { parent, provider };
+): PoolOutputs<OpenstackGatewayPool> {
+    const { service, discovery, balancers } = args;
+    const { network } = target;
+    const child = { parent };
     const role = (index: number, registry: Registry, address: string) => {
         const layout = cloudLayout(machineName.gateway(index), address);
-        return { role: gatewayRole({ registry, service, balancers }, layout), layout };
+        return { role: gatewayRole(target.files, { registry, service, balancers }, layout), layout };
     };
     const shape = role(0, unknownRegistry(discovery), "0.0.0.0").role;
-    const securityGroup = roleSecurityGroup(name, "gateway", shape.ports, network.members, [], child);
-    const group = serverGroup(name, "gateway", settings, child);
+    const securityGroup = roleSecurityGroup(name, target, "gateway", shape.ports, [], child);
+    const group = serverGroup(name, "gateway", target, child);
     const machines: OpenstackMachine[] = [];
     const addresses: pulumi.Output<string>[] = [];
     for (const index of Array(args.size).keys()) {
@@ -59,7 +60,7 @@ export function openstackGatewayPool(
                     secrets: discovery.secrets,
                     gates: pulumi
                         .all([balancers.statusPages, address])
-                        .apply(([pages, known]): MachineGate[] => [
+                        .apply(([pages, known]): MachineCondition[] => [
                             { kind: "services" },
                             { kind: "rotation", balancers: pages, address: known },
                         ]),
@@ -73,6 +74,6 @@ export function openstackGatewayPool(
     return {
         endpoints: pulumi.all(addresses).apply((all) => all.map((address) => `${address}:${service.port}`)),
         machines: machines.flatMap(({ server, ready }) => [server, ready]),
-        openstack: { machines, securityGroup, serverGroup: group },
+        resources: { machines, securityGroup, serverGroup: group },
     };
 }

@@ -1,18 +1,18 @@
 import type * as openstack from "@pulumi/openstack";
 import * as pulumi from "@pulumi/pulumi";
-import type { MachineGate } from "../../roles/delivery";
+import type { MachineCondition } from "../../programs/boot/delivery";
+import { cloudLayout } from "../../programs/boot/description";
 import { keepalived } from "../../roles/keepalived";
 import { balancerStatusUrl } from "../../roles/loadBalancer/balancer";
-import { cloudLayout } from "../../roles/render/cloudInit";
 import { mergeRoles } from "../../roles/role";
-import type { LoadBalancerArgs, LoadBalancerOutputs } from "../loadBalancer";
 import { machineName } from "../machineNames";
-import { balancerRole, type Registry, unknownRegistry } from "../roles";
+import { balancerRole, type Registry, unknownRegistry } from "../machineRoles";
+import type { BalancersArgs, BalancersOutputs } from "../target";
+import type { OpenstackContext } from "./context";
 import { type Frontend, keepalivedFrontend, octaviaFrontend } from "./frontend";
 import { type OpenstackMachine, openstackMachine } from "./machine";
 import { allow, type Clients, roleSecurityGroup } from "./securityGroups";
 import { serverGroup } from "./serverGroup";
-import type { OpenstackTarget } from "./target";
 
 /** Escape hatch of the balancers on target `openstack`. */
 export interface OpenstackLoadBalancer {
@@ -31,21 +31,23 @@ const EVERY_ADDRESS = "0.0.0.0";
  * only once the last one sends calls to gateways again.
  */
 export function openstackLoadBalancer(
+    target: OpenstackContext,
     name: string,
-    args: LoadBalancerArgs<OpenstackTarget>,
+    args: BalancersArgs,
     parent: pulumi.Resource,
-): LoadBalancerOutputs {
-    const { target, discovery, stack, service, port, slots, drainSeconds } = args;
-    const { network, provider, settings } = target;
-    const child = { parent, provider };
+): BalancersOutputs<OpenstackLoadBalancer> {
+    const { discovery, stack, service, port, slots, drainSeconds } = args;
+    const { network, settings } = target;
+    const child = { parent };
     const places = [...Array(args.balancers).keys()].map((index) => network.address("balancer", index));
     const addresses = pulumi.all(places);
     const vip = network.address("vip");
     const { frontend: wanted } = settings;
-    const role = (index: number, registry: Registry, all: readonly string[], shared: string) => {
+    const role = (index: number, registry: Registry, all: readonly string[], shared: string, cidr: string) => {
         const layout = cloudLayout(machineName.balancer(index), all[index] ?? "");
         const balancer = balancerRole(
-            { registry, stack, service, port, listen: EVERY_ADDRESS, slots, drainSeconds },
+            target.files,
+            { registry, stack, service, port, listen: EVERY_ADDRESS, networks: [cidr], slots, drainSeconds },
             layout,
         );
         if (wanted.kind === "octavia") return { role: balancer, layout };
@@ -61,8 +63,8 @@ export function openstackLoadBalancer(
         );
         return { role: mergeRoles("balancer", balancer, sharing), layout };
     };
-    const shape = role(0, unknownRegistry(discovery), [EVERY_ADDRESS], EVERY_ADDRESS).role;
-    const securityGroup = roleSecurityGroup(name, "balancer", shape.ports, network.members, clientsOf(target), child);
+    const shape = role(0, unknownRegistry(discovery), [EVERY_ADDRESS], EVERY_ADDRESS, "0.0.0.0/0").role;
+    const securityGroup = roleSecurityGroup(name, target, "balancer", shape.ports, clientsOf(target), child);
     if (wanted.kind === "keepalived") {
         const peer = { kind: "group", group: securityGroup } as const;
         for (const direction of ["ingress", "egress"] as const) {
@@ -70,7 +72,7 @@ export function openstackLoadBalancer(
             allow(`${name}-vrrp`, direction, securityGroup, vrrp, child);
         }
     }
-    const group = serverGroup(name, "balancer", settings, child);
+    const group = serverGroup(name, "balancer", target, child);
     const pages = addresses.apply((all) => all.map((address) => balancerStatusUrl({ address })));
     const machines: OpenstackMachine[] = [];
     for (const [index, address] of places.entries()) {
@@ -82,14 +84,14 @@ export function openstackLoadBalancer(
                     machine: machineName.balancer(index),
                     address,
                     content: pulumi
-                        .all([discovery.registry, addresses, vip])
-                        .apply(([registry, all, shared]) => role(index, registry, all, shared)),
+                        .all([discovery.registry, addresses, vip, network.cidr])
+                        .apply(([registry, all, shared, cidr]) => role(index, registry, all, shared, cidr)),
                     shape,
                     flavor: target.flavor.fixed,
                     group: securityGroup,
                     serverGroup: group,
                     secrets: discovery.secrets,
-                    gates: pages.apply((all): MachineGate[] => [
+                    gates: pages.apply((all): MachineCondition[] => [
                         { kind: "services" },
                         {
                             kind: "serving",
@@ -120,12 +122,12 @@ export function openstackLoadBalancer(
         endpoints: frontend.address.apply((address) => [`${address}:${port}`]),
         statusPages: pages,
         machines: machines.flatMap(({ server, ready }) => [server, ready]),
-        openstack: { machines, securityGroup, serverGroup: group, frontend },
+        resources: { machines, securityGroup, serverGroup: group, frontend },
     };
 }
 
 /** Who calls the balancers: the clients themselves, or what Octavia has in the network, which lets in nobody else. */
-function clientsOf({ settings, network }: OpenstackTarget): Clients[] {
+function clientsOf({ settings, network }: OpenstackContext): Clients[] {
     return settings.frontend.kind === "octavia"
         ? [{ from: "octavia", cidr: network.cidr }]
         : settings.clientCidrs.map((cidr) => ({ from: `from-${cidr}`, cidr }));

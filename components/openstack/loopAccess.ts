@@ -1,13 +1,13 @@
 import type * as openstack from "@pulumi/openstack";
 import type * as pulumi from "@pulumi/pulumi";
-import type { OpenstackConfig } from "../config";
+import type { OpenstackConfig } from "../../config";
+import type { OpenstackContext } from "./context";
 import { allow } from "./securityGroups";
-import type { OpenstackTarget } from "./target";
 
 /** Lets the machines of the replacement loop out to OpenStack's API and to the storage of the state. */
 export function letLoopOut(
     name: string,
-    { settings, replacement }: OpenstackTarget,
+    { settings, replacement }: OpenstackContext,
     group: openstack.networking.SecGroup,
     options: pulumi.CustomResourceOptions,
 ): void {

@@ -1,16 +1,16 @@
 import { createHash } from "node:crypto";
 import * as openstack from "@pulumi/openstack";
 import * as pulumi from "@pulumi/pulumi";
-import { deploymentKey, epochKey, slotKey, stampOf } from "../../replacement/stamp";
-import type { MachineGate } from "../../roles/delivery";
-import { type Layout, type Role, secretsOf } from "../../roles/role";
-import { OpenstackGate } from "./gate";
-import { nameOf, tags } from "./naming";
-import type { OpenstackTarget } from "./target";
+import type { MachineCondition } from "../../programs/boot/delivery";
+import type { Layout } from "../../programs/machine";
+import { deploymentKey, epochKey, slotKey, slotMetadata } from "../../replacement/serverMetadata";
+import { type Role, secretsOf } from "../../roles/role";
+import type { OpenstackContext } from "./context";
+import { OpenstackReadiness } from "./readiness";
 
 /** A machine with a name and an address of its own. */
 export interface OpenstackMachineArgs {
-    readonly target: OpenstackTarget;
+    readonly target: OpenstackContext;
     /** Its name, for instance `gw-0`. */
     readonly machine: string;
     readonly address: pulumi.Output<string>;
@@ -26,7 +26,7 @@ export interface OpenstackMachineArgs {
     /** Every secret of the deployment. */
     readonly secrets: pulumi.Output<Record<string, string>>;
     /** What has to hold before it counts as ready. */
-    readonly gates: pulumi.Input<readonly MachineGate[]>;
+    readonly gates: pulumi.Input<readonly MachineCondition[]>;
     /** An address besides its own that it may have. */
     readonly sharedAddress?: pulumi.Input<string>;
     /** Whether the replacement loop may replace it. Default false. */
@@ -40,7 +40,7 @@ export interface OpenstackMachine {
     readonly server: openstack.compute.Instance;
     readonly port: openstack.networking.Port;
     /** Depend on it to come after this machine is ready. */
-    readonly ready: OpenstackGate;
+    readonly ready: OpenstackReadiness;
 }
 
 /** Key of the metadata that names a machine which is no slot of the pool. */
@@ -57,35 +57,35 @@ const BOOT_SECONDS = 600;
  */
 export function openstackMachine(name: string, args: OpenstackMachineArgs, parent: pulumi.Resource): OpenstackMachine {
     const { target, machine, secrets } = args;
-    const { settings, network, provider } = target;
-    const child = { parent, provider };
+    const { settings, network, names } = target;
+    const child = { parent };
     const port = new openstack.networking.Port(
         `${name}-port`,
         {
-            name: nameOf(machine),
+            name: names.nameOf(machine),
             networkId: network.networkId,
             adminStateUp: true,
             fixedIps: [{ subnetId: network.subnetId, ipAddress: args.address }],
             securityGroupIds: [network.members.id, args.group.id],
             ...(args.sharedAddress === undefined ? {} : { allowedAddressPairs: [{ ipAddress: args.sharedAddress }] }),
-            tags: tags(),
+            tags: names.tags(),
         },
         { ...child, deleteBeforeReplace: true },
     );
     const own = pulumi.secret(secrets.apply((all) => pick(all, secretsOf(args.shape))));
     const userData = args.content.apply(({ role, layout }) => target.userData(role, layout));
-    const stamp = stampOf(machine);
+    const stamp = slotMetadata(machine);
     const server = new openstack.compute.Instance(
         name,
         {
-            name: nameOf(machine),
+            name: names.nameOf(machine),
             flavorName: args.flavor,
             ...boot(target),
             networks: [{ port: port.id }],
             userData,
             schedulerHints: [{ group: args.serverGroup.id }],
             metadata: {
-                [deploymentKey]: pulumi.getStack(),
+                [deploymentKey]: names.deployment,
                 ...(args.isSlot ? { [slotKey]: machine, [epochKey]: stamp.epoch } : { [MACHINE_KEY]: machine }),
             },
             // The guest is shut down before it goes, which drains it.
@@ -104,7 +104,7 @@ export function openstackMachine(name: string, args: OpenstackMachineArgs, paren
             dependsOn: [...network.routes, ...args.after],
         },
     );
-    const ready = new OpenstackGate(
+    const ready = new OpenstackReadiness(
         `${name}-ready`,
         {
             cloud: target.cloud,
@@ -114,13 +114,13 @@ export function openstackMachine(name: string, args: OpenstackMachineArgs, paren
             gates: args.gates,
             timeoutSeconds: target.replacement?.bootGraceSeconds ?? BOOT_SECONDS,
         },
-        { parent, provider: target.projectProvider },
+        child,
     );
     return { server, port, ready };
 }
 
 /** Where the server boots from. Its disk goes with it in either case. */
-function boot({ settings, imageId }: OpenstackTarget) {
+function boot({ settings, imageId }: OpenstackContext) {
     const { bootVolume } = settings;
     if (!bootVolume) return { imageId };
     return {

@@ -1,12 +1,26 @@
 import * as pulumi from "@pulumi/pulumi";
-import { deploymentKey } from "../../replacement/stamp";
+import { deploymentKey } from "../../replacement/serverMetadata";
 
-/** The name of something as OpenStack shows it. Names need not be unique there; this one says whose it is. */
-export function nameOf(what: string): string {
-    return `${pulumi.getProject()}-${pulumi.getStack()}-${what}`;
+/** The names of a target's resources. */
+export interface OpenstackNames {
+    /** The name of the deployment on its servers and ports, by which the replacement loop finds them. */
+    readonly deployment: string;
+    /** A name as OpenStack shows it. It need not be unique there; it says which deployment it belongs to. */
+    readonly nameOf: (what: string) => string;
+    /** Tags of what Neutron has for the deployment. */
+    readonly tags: () => string[];
 }
 
-/** Tags of what Neutron has for the deployment; by the second, the replacement loop finds ports that nobody knows. */
-export function tags(): string[] {
-    return [`project=${pulumi.getProject()}`, `${deploymentKey}=${pulumi.getStack()}`];
+/**
+ * The names of a target. The deployment has the stack's name. A target that is not called `openstack` adds its own
+ * name, so that a stack may hold several.
+ */
+export function openstackNames(target: string): OpenstackNames {
+    const [project, stack] = [pulumi.getProject(), pulumi.getStack()];
+    const deployment = target === "openstack" ? stack : `${stack}-${target}`;
+    return {
+        deployment,
+        nameOf: (what) => `${project}-${deployment}-${what}`,
+        tags: () => [`project=${project}`, `${deploymentKey}=${deployment}`],
+    };
 }

@@ -1,12 +1,15 @@
 import * as openstack from "@pulumi/openstack";
 import * as pulumi from "@pulumi/pulumi";
-import type { OpenstackConfig } from "../config";
-import { FIRST_HOST } from "../config/openstack";
+import type { OpenstackConfig } from "../../config";
+import { FIRST_HOST } from "../../config/openstack";
 import { addressOf, neutronsOwn, type Occupant } from "./addressing";
-import { nameOf, tags } from "./naming";
+import type { OpenstackNames } from "./naming";
 import { allow, emptyGroup } from "./securityGroups";
 
-/** What every machine may call outside: artifacts and packages, names, and the time, without which no certificate is valid. */
+/**
+ * Outside ports that every machine may call: artifacts and packages, names, and time, without which no certificate is
+ * valid.
+ */
 const OUTSIDE = [
     { protocol: "tcp", port: 443, description: "artifacts and packages" },
     { protocol: "tcp", port: 80, description: "packages, and the metadata service" },
@@ -15,28 +18,32 @@ const OUTSIDE = [
     { protocol: "udp", port: 123, description: "the time" },
 ] as const;
 
+/** Arguments of {@link OpenstackNetwork}. */
+export interface OpenstackNetworkArgs {
+    readonly settings: OpenstackConfig;
+    readonly names: OpenstackNames;
+    /** Further TCP ports outside that every machine may call. */
+    readonly ports: readonly number[];
+}
+
 /** The network of a deployment: one of its own with a router to the outside, or a given one. */
 export class OpenstackNetwork extends pulumi.ComponentResource {
     readonly networkId: pulumi.Input<string>;
     readonly subnetId: pulumi.Input<string>;
     readonly cidr: pulumi.Input<string>;
     private readonly firstHost: number;
-    /** What has to be there before a machine can fetch anything, or be reached from outside. */
+    /** What must exist before a machine can download anything or be reached from outside. */
     readonly routes: readonly pulumi.Resource[];
-    /** The group that every machine is in: it stands for "the deployment" in the rules of others. */
+    /** The security group of all machines: other groups' rules use it for "the deployment". */
     readonly members: openstack.networking.SecGroup;
 
-    /** @param ports further TCP ports outside that every machine may call. */
-    constructor(
-        name: string,
-        { network, externalNetwork = "" }: OpenstackConfig,
-        ports: readonly number[],
-        provider: openstack.Provider,
-    ) {
-        super("gateway:openstack:Network", name);
-        const child = { parent: this, provider };
+    constructor(name: string, args: OpenstackNetworkArgs, opts?: pulumi.ComponentResourceOptions) {
+        super("gateway:openstack:Network", name, {}, opts);
+        const { settings, names, ports } = args;
+        const { network, externalNetwork = "" } = settings;
+        const child = { parent: this };
         if (network.kind === "own") {
-            const made = own(name, network, externalNetwork, child);
+            const made = own(name, names, network, externalNetwork, child);
             this.networkId = made.network.id;
             this.subnetId = made.subnet.id;
             this.cidr = network.cidr;
@@ -57,6 +64,7 @@ export class OpenstackNetwork extends pulumi.ComponentResource {
         }
         this.members = emptyGroup(
             `${name}-members`,
+            names,
             "members",
             "All machines of the deployment: what they may call",
             child,
@@ -90,6 +98,7 @@ export class OpenstackNetwork extends pulumi.ComponentResource {
 
 function own(
     name: string,
+    { nameOf, tags }: OpenstackNames,
     { cidr, dnsServers }: { readonly cidr: string; readonly dnsServers: readonly string[] },
     externalNetwork: string,
     child: pulumi.CustomResourceOptions,
@@ -100,7 +109,7 @@ function own(
             name: nameOf("net"),
             description: "Machines of the API gateway's deployment",
             adminStateUp: true,
-            // Or anybody in the network could take the address of another machine.
+            // Otherwise anybody in the network could take the address of another machine.
             portSecurityEnabled: true,
             tags: tags(),
         },
@@ -113,7 +122,7 @@ function own(
             networkId: network.id,
             ipVersion: 4,
             cidr,
-            // The others are ours to give.
+            // We assign the other addresses ourselves.
             allocationPools: [neutronsOwn(cidr, FIRST_HOST)],
             dnsNameservers: [...dnsServers],
             tags: tags(),

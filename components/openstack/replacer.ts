@@ -1,17 +1,17 @@
 import * as openstack from "@pulumi/openstack/package.json";
 import * as pulumi from "@pulumi/pulumi";
-import { statusUrls } from "../../replacement/observers/balancer";
+import { statusUrls } from "../../clients/balancerStatus";
+import type { Layout } from "../../programs/machine";
 import { balancerStatusUrl } from "../../roles/loadBalancer/balancer";
 import { replacer } from "../../roles/replacer";
-import type { Layout, Role } from "../../roles/role";
-import { versions } from "../../scripts/tools/manifest";
-import { bundle } from "../bundles";
+import type { Role } from "../../roles/role";
+import { versions } from "../../toolchain/manifest";
 import { machineName } from "../machineNames";
-import type { OpenstackTarget } from "./target";
+import type { OpenstackContext } from "./context";
 
-/** What the replacement loop has to know about the deployment that it is part of. */
+/** What the replacement loop needs to know about its deployment. */
 export interface OpenstackReplacerArgs {
-    readonly target: OpenstackTarget;
+    readonly target: OpenstackContext;
     /** The Consul servers' HTTPS API, `host:port`. */
     readonly consul: readonly string[];
     readonly caCertificate: string;
@@ -22,14 +22,14 @@ export interface OpenstackReplacerArgs {
 }
 
 /**
- * The replacement loop as a part of a Consul server's role: each of them runs it, and one leads. Undefined where the
- * configuration wants none.
+ * The replacement loop as a part of a Consul server's role: each server runs it, and one of them leads. Undefined if
+ * the configuration disables it.
  *
- * What changes with the loop's policy or its program makes a new machine, as for every other setting of a machine.
+ * A change of the loop's policy or program creates a new machine, like any other change of a machine.
  */
 export function openstackReplacer(args: OpenstackReplacerArgs, layout: Layout): Role | undefined {
     const { target, consul, caCertificate, gatewayService, balancers } = args;
-    const { cloud, settings, replacement, balancerStack } = target;
+    const { cloud, settings, replacement, balancerStack, files, names } = target;
     const { loop } = settings;
     if (!replacement || !loop) return undefined;
     const statusUrl = balancerStack === "fabio" ? statusUrls.fabio : statusUrls.haproxy;
@@ -42,15 +42,17 @@ export function openstackReplacer(args: OpenstackReplacerArgs, layout: Layout): 
                     name: machineName.balancer(index),
                     url: statusUrl(balancerStatusUrl({ address })),
                 })),
+                project: pulumi.getProject(),
                 stack: pulumi.getStack(),
+                deployment: names.deployment,
                 slots: { typeSuffix: "openstack:compute/instance:Instance", namePrefix: "gw-" },
                 policy: replacement,
             },
             access: { caCertificate, token: "replacerToken" },
             program: {
                 kind: "bundle",
-                replacer: bundle("replacer"),
-                dynamicProvider: bundle("dynamic-provider"),
+                replacer: files.bundle("replacer"),
+                dynamicProvider: files.bundle("dynamic-provider"),
                 pulumi: versions.pulumi,
                 plugins: { openstack: openstack.version, ...target.otherPlugins },
                 backend: loop.stateBackend,
@@ -59,7 +61,7 @@ export function openstackReplacer(args: OpenstackReplacerArgs, layout: Layout): 
                     authUrl: loop.authUrl,
                     credentialId: loop.credentialId,
                     ...(settings.region ? { region: settings.region } : {}),
-                    // Volumes are looked for only where machines have any: not every cloud has block storage.
+                    // Volumes are searched for only if machines have any: not every cloud has block storage.
                     volumes: settings.bootVolume !== undefined,
                 },
             },

@@ -1,9 +1,9 @@
 import * as openstack from "@pulumi/openstack";
 import type * as pulumi from "@pulumi/pulumi";
-import type { Port } from "../../roles/role";
-import { nameOf, tags } from "./naming";
+import type { Port } from "../../programs/machine";
+import type { OpenstackNames } from "./naming";
 
-/** What a rule is about: some port, or a protocol that has none. */
+/** What a rule allows: a port, or a protocol without ports. */
 export interface Traffic {
     readonly protocol: "tcp" | "udp" | "vrrp";
     readonly port?: number;
@@ -13,15 +13,22 @@ export interface Traffic {
         | { readonly kind: "cidr"; readonly cidr: pulumi.Input<string> };
 }
 
+/** The owner of a group. All machines of the deployment are also in the group `members`. */
+export interface Surroundings {
+    readonly names: OpenstackNames;
+    readonly network: { readonly members: openstack.networking.SecGroup };
+}
+
 /** A network whose machines are clients; `from` is its name among a group's rules. */
 export interface Clients {
     readonly from: string;
     readonly cidr: pulumi.Input<string>;
 }
 
-/** A security group that lets nobody in and out: Neutron's own rules, which let everything out, are taken away. */
+/** A security group that lets nobody in or out: Neutron's default rules, which let everything out, are removed. */
 export function emptyGroup(
     name: string,
+    { nameOf, tags }: OpenstackNames,
     what: string,
     description: string,
     options: pulumi.CustomResourceOptions,
@@ -33,7 +40,7 @@ export function emptyGroup(
     );
 }
 
-/** Lets somebody in to a group's members, or them out to somebody. */
+/** Allows traffic into or out of a group. */
 export function allow(
     name: string,
     direction: "ingress" | "egress",
@@ -57,22 +64,21 @@ export function allow(
 }
 
 /**
- * The security group of the machines of one kind, made from the ports of their role: what the deployment uses is open to
- * its machines, what clients use to those whom the caller names, the rest to nobody. For each port that is open to
- * machines, machines are let out.
+ * The security group of the machines of one kind, created from the ports of their role. Ports for the deployment are
+ * open to its machines, ports for clients to those whom the caller names; all others are closed. For each port that is
+ * open to machines, machines may send.
  *
- * @param members the group that every machine of the deployment is in besides its own.
  * @param clients who uses the ports for clients.
  */
 export function roleSecurityGroup(
     name: string,
+    { names, network: { members } }: Surroundings,
     what: string,
     ports: readonly Port[],
-    members: openstack.networking.SecGroup,
     clients: readonly Clients[],
     options: pulumi.CustomResourceOptions,
 ): openstack.networking.SecGroup {
-    const group = emptyGroup(`${name}-group`, what, `Machines of the kind ${what}: who may call them`, options);
+    const group = emptyGroup(`${name}-group`, names, what, `Machines of the kind ${what}: who may call them`, options);
     for (const { name: port, port: number, protocol, reach } of ports) {
         if (reach === "machine") continue;
         for (const each of protocol === "both" ? (["tcp", "udp"] as const) : [protocol]) {

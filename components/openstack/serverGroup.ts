@@ -1,19 +1,18 @@
 import * as openstack from "@pulumi/openstack";
 import type * as pulumi from "@pulumi/pulumi";
-import type { OpenstackConfig } from "../config";
-import { nameOf } from "./naming";
+import type { OpenstackContext } from "./context";
 
 /** The server group of the machines of one kind: Nova puts its servers on different hosts, as the policy says. */
 export function serverGroup(
     name: string,
     what: string,
-    { serverGroupPolicy }: OpenstackConfig,
+    { settings, names }: OpenstackContext,
     options: pulumi.CustomResourceOptions,
 ): openstack.compute.ServerGroup {
-    // A list, which holds one: what Nova's first microversions wanted.
+    // A list with one entry, as Nova's first microversions require.
     return new openstack.compute.ServerGroup(
         `${name}-servers`,
-        { name: nameOf(what), policies: [serverGroupPolicy] },
+        { name: names.nameOf(what), policies: [settings.serverGroupPolicy] },
         options,
     );
 }

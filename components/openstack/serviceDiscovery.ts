@@ -1,19 +1,19 @@
 import type * as openstack from "@pulumi/openstack";
 import * as pulumi from "@pulumi/pulumi";
+import type { MachineCondition } from "../../programs/boot/delivery";
+import { cloudLayout } from "../../programs/boot/description";
 import { consulPaths } from "../../roles/consul";
-import type { MachineGate } from "../../roles/delivery";
-import { cloudLayout } from "../../roles/render/cloudInit";
 import { mergeRoles } from "../../roles/role";
 import { Credentials } from "../credentials/credentials";
 import { machineName } from "../machineNames";
-import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../roles";
-import type { ServiceDiscoveryArgs, ServiceDiscoveryOutputs } from "../serviceDiscovery";
+import { consulApiAt, consulCluster, discoveryRole, registryBy, serfCluster } from "../machineRoles";
+import type { DiscoveryArgs, DiscoveryOutputs } from "../target";
+import type { OpenstackContext } from "./context";
 import { letLoopOut } from "./loopAccess";
 import { type OpenstackMachine, openstackMachine } from "./machine";
 import { openstackReplacer } from "./replacer";
 import { roleSecurityGroup } from "./securityGroups";
 import { serverGroup } from "./serverGroup";
-import type { OpenstackTarget } from "./target";
 
 /** Escape hatch of the Consul servers on target `openstack`. */
 export interface OpenstackServiceDiscovery {
@@ -22,9 +22,9 @@ export interface OpenstackServiceDiscovery {
     readonly serverGroup: openstack.compute.ServerGroup;
 }
 
-/** Every secret of the deployment: its credentials', and what the replacement loop needs besides. */
+/** Every secret of the deployment: its credentials and the secrets of the replacement loop. */
 function allSecrets(
-    { loopSecrets }: OpenstackTarget,
+    { loopSecrets }: OpenstackContext,
     credentials: pulumi.Output<Record<string, string>>,
 ): pulumi.Output<Record<string, string>> {
     return pulumi.all([credentials, pulumi.secret(loopSecrets)]).apply(([made, given]) => ({ ...made, ...given }));
@@ -32,65 +32,64 @@ function allSecrets(
 
 /** Serf needs no machine of its own: members join the balancers, whose addresses do not change. */
 export function openstackSerfDiscovery(
+    target: OpenstackContext,
     name: string,
-    args: ServiceDiscoveryArgs<OpenstackTarget>,
+    args: DiscoveryArgs,
     parent: pulumi.Resource,
-): ServiceDiscoveryOutputs {
-    const { network, projectProvider } = args.target;
+): DiscoveryOutputs<undefined> {
+    const { network } = target;
     const { secrets } = new Credentials(
         `${name}-credentials`,
         { datacenter: args.datacenter, servers: [], registry: "serf" },
-        { parent, provider: projectProvider },
+        { parent },
     );
     const join = [...Array(args.balancers).keys()].map((index) => network.address("balancer", index));
     return {
         registry: pulumi.all(join).apply((addresses) => registryBy.serf(serfCluster(addresses))),
-        secrets: allSecrets(args.target, secrets),
+        secrets: allSecrets(target, secrets),
         machines: [],
+        resources: undefined,
     };
 }
 
 /**
- * Consul servers as machines with fixed names and addresses, on different hosts. The next one is made, or replaced, only
- * once the last one says that it is ready; so a change never takes two at once.
+ * Consul servers as machines with fixed names and addresses, on different hosts. The next one is created or replaced
+ * only once the previous one reports that it is ready, so a change never takes two at once.
  *
- * Agents find them by their addresses: Consul's auto-join for OpenStack cannot log in by an application credential.
+ * Agents find them by their addresses: Consul's auto-join for OpenStack does not support application credentials.
  */
 export function openstackConsulDiscovery(
+    target: OpenstackContext,
     name: string,
-    args: ServiceDiscoveryArgs<OpenstackTarget>,
+    args: DiscoveryArgs,
     parent: pulumi.Resource,
-): ServiceDiscoveryOutputs {
-    const { target, datacenter, gatewayService, servers } = args;
-    const { network, provider, settings } = target;
-    const child = { parent, provider };
+): DiscoveryOutputs<OpenstackServiceDiscovery> {
+    const { datacenter, gatewayService, servers } = args;
+    const { network } = target;
+    const child = { parent };
     const indices = [...Array(servers).keys()];
     const places = indices.map((index) => network.address("discovery", index));
     const addresses = pulumi.all(places);
-    const credentials = new Credentials(
-        `${name}-credentials`,
-        { datacenter, servers: addresses },
-        { parent, provider: target.projectProvider },
-    );
+    const credentials = new Credentials(`${name}-credentials`, { datacenter, servers: addresses }, child);
     const secrets = allSecrets(target, credentials.secrets);
     const cluster = pulumi
         .all([addresses, credentials.caCertificate])
         .apply(([join, caCertificate]) => consulCluster({ datacenter, join, servers, caCertificate }));
     const balancers = pulumi.all([...Array(args.balancers).keys()].map((index) => network.address("balancer", index)));
-    const role = (index: number, known: Parameters<typeof discoveryRole>[0], all: readonly string[]) => {
+    const role = (index: number, known: Parameters<typeof discoveryRole>[1], all: readonly string[]) => {
         const { join, caCertificate } = known.cluster;
         const layout = cloudLayout(machineName.discovery(index), join[index] ?? "");
-        const server = discoveryRole(known, layout);
+        const server = discoveryRole(target.files, known, layout);
         const consul = join.map(consulApiAt);
         const loop = openstackReplacer({ target, consul, caCertificate, gatewayService, balancers: all }, layout);
         return { role: loop ? mergeRoles("consul-server", server, loop) : server, layout };
     };
-    // What does not depend on values that are known only later: ports, and which secrets there are.
+    // What does not depend on values that are known only later: the ports and the names of the secrets.
     const nobody = consulCluster({ datacenter, join: ["0.0.0.0"], servers, caCertificate: "" });
     const shape = role(0, { cluster: nobody, certificate: "", gatewayService }, []).role;
-    const securityGroup = roleSecurityGroup(name, "discovery", shape.ports, network.members, [], child);
+    const securityGroup = roleSecurityGroup(name, target, "discovery", shape.ports, [], child);
     letLoopOut(name, target, securityGroup, child);
-    const group = serverGroup(name, "discovery", settings, child);
+    const group = serverGroup(name, "discovery", target, child);
     const machines: OpenstackMachine[] = [];
     for (const [index, address] of places.entries()) {
         const content = pulumi
@@ -125,12 +124,12 @@ export function openstackConsulDiscovery(
         },
         secrets,
         machines: machines.flatMap(({ server, ready }) => [server, ready]),
-        openstack: { machines, securityGroup, serverGroup: group },
+        resources: { machines, securityGroup, serverGroup: group },
     };
 }
 
-/** There is a leader only once all servers are up, so the last one has to have one in any case. */
-function serverGate(index: number, addresses: readonly string[]): MachineGate {
+/** There is a leader only once all servers are up, so the last one must see one in any case. */
+function serverGate(index: number, addresses: readonly string[]): MachineCondition {
     if (index === addresses.length - 1) return { kind: "services" };
     const layout = cloudLayout(machineName.discovery(index), addresses[index] ?? "");
     const others = addresses.filter((_, other) => other !== index).map((address) => `https://${consulApiAt(address)}`);

@@ -1,4 +1,4 @@
-/** The addresses of a service, and which of them to try next. */
+/** The addresses of a service, and the choice of the next one to try. */
 
 import { isIP } from "node:net";
 
@@ -6,14 +6,14 @@ import { isIP } from "node:net";
 export interface Address {
     readonly host: string;
     readonly port: number;
-    /** As it was given: `host:port`. */
+    /** The original text: `host:port`. */
     readonly text: string;
 }
 
 /**
- * Reads `host:port`; an IPv6 address is written in brackets, `[::1]:9190`.
+ * Parses `host:port`. An IPv6 address needs brackets: `[::1]:9190`.
  *
- * @throws Error saying what is wrong with it
+ * @throws Error with an explanation when the text is invalid
  */
 export function parseAddress(text: string): Address {
     const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
@@ -25,10 +25,10 @@ export function parseAddress(text: string): Address {
     return { host, port, text };
 }
 
-/** A failing address is avoided for this long at first, twice as long after each further failure, in milliseconds. */
+/** How long to avoid a failing address, milliseconds: doubled after each further failure. */
 const EJECT_MS = { first: 100, most: 5000 };
 
-/** An address whose server ended a connection by itself is not preferred for this long, in milliseconds. */
+/** How long not to prefer an address whose server ended an idle connection, milliseconds. */
 const LEAVING_MS = 1000;
 
 interface Health {
@@ -37,13 +37,13 @@ interface Health {
     leavingUntil: number;
 }
 
-/** Chooses addresses by how they did so far. Times are of `performance.now()`. */
+/** Chooses addresses by their results so far. Times are on the clock of `performance.now()`. */
 export class AddressBook {
     readonly #health: Map<Address, Health>;
     readonly #addresses: readonly Address[];
     #turn: number;
 
-    /** @param addresses at least one; calls go round them, from a random one on, so that many clients spread */
+    /** @param addresses at least one; calls use them in turn, from a random one on, to spread many clients */
     constructor(
         addresses: readonly Address[],
         private readonly random: () => number = Math.random,
@@ -56,8 +56,8 @@ export class AddressBook {
     }
 
     /**
-     * The address for the next try: one that works rather than one that failed lately, one that this call has not
-     * tried rather than one that it has, one that stays rather than one that is leaving.
+     * The address for the next try. It prefers, in this order, an address that works to one that failed lately, one that
+     * this call has not tried, and one that is not leaving.
      */
     pick(tried: ReadonlySet<Address>): Address {
         const now = performance.now();
@@ -74,7 +74,7 @@ export class AddressBook {
         }
         const { address } = best as { address: Address };
         const health = this.#of(address);
-        // An ejected address gets another chance when its time is up: from one call, not from all at once.
+        // When an ejected address is due again, only one call tries it.
         if (health.failures > 0) health.ejectedUntil = Math.max(health.ejectedUntil, now + this.#ejection(health));
         return address;
     }
@@ -93,7 +93,7 @@ export class AddressBook {
         health.ejectedUntil = performance.now() + this.#ejection(health);
     }
 
-    /** The server at this address ended a connection that was not in use. */
+    /** The server at this address ended an idle connection, or said that it is leaving. */
     leaving(address: Address): void {
         this.#of(address).leavingUntil = performance.now() + LEAVING_MS;
     }

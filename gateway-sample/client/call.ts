@@ -1,39 +1,39 @@
-/** A call as bytes: generated code writes it and reads its reply, whichever connection carries them. */
+/** A call as bytes: generated code writes it and reads its reply, independent of the connection. */
 
 import { TBinaryProtocol, type TClientConstructor, Thrift, type TProtocolConstructor, type TTransport } from "thrift";
 import { type Message, MessageType } from "../wire/message";
 import { MessageWriter, readingProtocol } from "../wire/protocol";
 import { BadReply } from "./errors";
 
-/** What is generated for a service: the module, or its `Client` class. */
+/** Generated code of a service: the module, or its `Client` class. */
 export type GeneratedClient<C> = TClientConstructor<C>;
 
 /** A call, encoded once and sent as often as needed. */
 export interface EncodedCall {
-    /** As it goes onto the wire. */
+    /** The bytes to send. */
     readonly request: Buffer;
     /** Whether the server answers at all. */
     readonly oneway: boolean;
     /**
-     * The result in the reply.
+     * Decodes the result in the reply.
      *
-     * @throws the exception that the service answered with: one declared in its IDL, or a TApplicationException
-     * @throws BadReply when the message is not an answer to this call
+     * @throws the exception in the answer: one of the service's IDL, or a TApplicationException
+     * @throws BadReply when the message does not answer this call
      */
     decode(reply: Message): Promise<unknown>;
 }
 
-/** How calls are encoded. */
+/** Options of {@link encodeCall}. */
 export interface EncodeOptions {
     readonly framed: boolean;
     /** The service's name on a multiplexed server. */
     readonly serviceName?: string | undefined;
 }
 
-/** The parts of a generated client that the compiler's type declarations leave out. */
+/** Parts of a generated client that its type declarations leave out. */
 interface ClientInternals {
     _seqid: number;
-    /** What to do with the reply to a call, by sequence number. */
+    /** The callbacks for replies, by sequence number. */
     _reqs: Record<number, (error: unknown, value?: unknown) => void>;
     [method: string]: unknown;
 }
@@ -43,7 +43,7 @@ let lastSeqid = 0;
 /**
  * Encodes a call of `method`.
  *
- * @throws Error when the service has no such method, or of generated code when the arguments do not fit
+ * @throws Error when the service has no such method, or an error of generated code when the arguments do not fit
  */
 export async function encodeCall<C>(
     service: GeneratedClient<C>,
@@ -67,7 +67,7 @@ export async function encodeCall<C>(
     const seqid = lastSeqid;
     const written = (call as (...args: unknown[]) => Promise<unknown>).apply(client, [...args]);
     if (request === undefined) {
-        await written; // rejected with what was wrong with the arguments
+        await written; // rejects with the problem of the arguments
         throw new Error(`"${method}" could not be encoded`);
     }
     return {
@@ -82,7 +82,7 @@ export async function encodeCall<C>(
             }
             const input = readingProtocol(reply.bytes);
             input.readMessageBegin();
-            // A promise of its own for each reply: a call that is repeated gets more than one.
+            // A new promise for each reply, because a retried call may get several.
             const result = new Promise<unknown>((resolve, reject) => {
                 client._reqs[seqid] = (error, value) => (error ? reject(error) : resolve(value));
             });
@@ -93,18 +93,18 @@ export async function encodeCall<C>(
             }
             return result.catch((error: unknown) => {
                 if (typeof error !== "string") throw error;
-                // Generated code rejects with a text when a method that has a result answered without one.
+                // Generated code rejects with a string when the result is missing.
                 throw new Thrift.TApplicationException(Thrift.TApplicationExceptionType.MISSING_RESULT, error);
             });
         },
     };
 }
 
-/** The binary protocol that puts the service's name in front of the method's. */
+/** The binary protocol, with the service's name in front of the method's on a multiplexed server. */
 function protocolFor(serviceName: string | undefined): TProtocolConstructor {
     if (serviceName === undefined) return TBinaryProtocol;
     return class extends TBinaryProtocol {
-        // Generated code calls it without "strict" flags; only calls are written by a client.
+        // Generated code passes no "strict" flags.
         constructor(transport: TTransport) {
             super(transport);
         }

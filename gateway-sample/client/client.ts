@@ -1,4 +1,4 @@
-/** A client for any generated Thrift service that outlives the failure of servers and balancers. */
+/** A client for any generated Thrift service. It survives the failure of servers and balancers. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Thrift } from "thrift";
@@ -19,7 +19,7 @@ import {
     TryTimedOut,
 } from "./errors";
 
-/** The methods of a generated client that return promises, without their variants for callbacks. */
+/** The methods of a generated client, in their variants that return promises. */
 export type Calls<C> = {
     readonly [M in keyof C as Call<C[M]> extends never ? never : M]: Call<C[M]>;
 };
@@ -28,58 +28,58 @@ type Call<F> = F extends { (...args: infer A): Promise<infer R>; (...args: infer
     ? (...args: A) => Promise<R>
     : never;
 
-/** How {@link createClient} reaches servers and when it gives up. */
+/** How a client reaches servers, and when it gives up. */
 export interface ChannelOptions {
     /** `host:port` of each server or balancer; at least one. */
     readonly addresses: readonly string[];
-    /** Whether the servers want a length in front of each message (TFramedTransport). Default false. */
+    /** Whether messages are framed (TFramedTransport). Default false. */
     readonly framed?: boolean;
-    /** The longest that a call may take, repetitions included. Default 1000. */
+    /** The longest that a call may take, including retries. Default 1000. */
     readonly deadlineMs?: number;
-    /** The longest that making one connection may take. Default 500, or half the deadline when that is less. */
+    /** The longest that one attempt to connect may take. Default 500, or half the deadline if that is less. */
     readonly connectTimeoutMs?: number;
     /**
-     * The longest to wait for one answer to an idempotent call before another server is asked; make it longer than
-     * such a call ever takes. The last try has until the deadline. Default: half of what is left of the deadline.
+     * The longest wait for an answer to an idempotent call before a retry. It must be longer than any such call takes. The
+     * last try may take until the deadline. Default: half of the time left.
      */
     readonly tryTimeoutMs?: number;
-    /** How often an idempotent call may be sent. Default 3. Trying to connect is limited only by the deadline. */
+    /** How often to send an idempotent call at most. Default 3. Only the deadline limits attempts to connect. */
     readonly attempts?: number;
-    /** Idle connections kept per address. 0 makes a connection for each call. Default 4. */
+    /** Idle connections to keep per address; 0 opens a connection for each call. Default 4. */
     readonly poolSize?: number;
-    /** Calls at the same time; more fail with TooManyCalls. Default 1000. */
+    /** The most concurrent calls. More fail with TooManyCalls. Default 1000. */
     readonly maxCalls?: number;
-    /** A kept connection is closed when unused for so long; keep it below the servers' own limit. Default 60000. */
+    /** How long to keep an unused connection. It must be less than the servers' own limit. Default 60000. */
     readonly idleMs?: number;
     /** A larger reply fails the call. Default 16 MiB. */
     readonly maxMessageBytes?: number;
-    /** Each call is tried exactly once, whatever happens: for measurements. Default false. */
+    /** Whether to try each call exactly once, for measurements. Default false. */
     readonly raw?: boolean;
 }
 
-/** How {@link createClient} calls the service with the generated client class `C`. */
+/** Options of {@link createClient} for a service with the generated client class `C`. */
 export interface ClientOptions<C> extends ChannelOptions {
-    /** The service's name on a multiplexed server. Default: the server is not multiplexed. */
+    /** Name of the service on a multiplexed server. Default: not multiplexed. */
     readonly serviceName?: string;
     /**
-     * The methods that may be carried out more than once: they are repeated on another connection when one fails.
-     * `true` means all. Default none: a call is repeated only when nothing of it was sent.
+     * The methods that may run more than once. The client retries them on another connection after a failure. `true` means
+     * all. Default none: the client retries a call only when nothing of it was sent.
      */
     readonly idempotent?: true | readonly (keyof Calls<C> & string)[];
 }
 
-/** Options of one call, instead of those of its client. */
+/** Options of one call. They override those of its client. */
 export interface CallOptions {
     readonly deadlineMs?: number;
     readonly idempotent?: boolean;
 }
 
-/** A client of the service with the generated client class `C`. */
+/** A client of a service with the generated client class `C`. */
 export interface ServiceClient<C> {
     /** The service's methods: `await client.api.echo("hello")`. */
     readonly api: Calls<C>;
     /**
-     * Calls a method by its name, with options for this call only.
+     * Calls a method by name, with options for this call only.
      *
      * @throws CallFailed (DeadlineExceeded, AllAddressesFailed, OutcomeUnknown, ClientClosed, TooManyCalls)
      * @throws the exceptions of the service's IDL, and TApplicationException
@@ -89,18 +89,18 @@ export interface ServiceClient<C> {
         args: Calls<C>[M] extends (...args: infer A) => unknown ? A : never,
         options?: CallOptions,
     ): Calls<C>[M] extends (...args: never[]) => infer R ? R : never;
-    /** Closes all connections; calls in flight fail with ClientClosed. Idempotent. */
+    /** Closes all connections. Calls in flight fail with ClientClosed. Idempotent. */
     close(): void;
 }
 
-/** Waiting times between tries, in milliseconds: the first, doubled up to the longest; half of each is random. */
+/** Waits between tries, milliseconds: the first, doubled up to the longest. Half of each is random. */
 const BACKOFF_MS = { first: 10, longest: 200 };
 
 /**
- * Makes a client; connections are made when calls need them.
+ * Creates a client. It opens connections on demand.
  *
  * @param service the generated module of the service (or its `Client` class)
- * @throws Error when an address or a number among the options is wrong
+ * @throws Error when an address or another option is invalid
  */
 export function createClient<C extends object>(
     service: GeneratedClient<C>,
@@ -115,20 +115,20 @@ export function createClient<C extends object>(
         return channel.carry(encoded, repeatable, once.deadlineMs ?? options.deadlineMs ?? 1000);
     };
     const api = new Proxy({} as Calls<C>, {
-        // Not a promise, whatever asks: `then` would make `await client.api` hang.
+        // Without a method `then`, or `await client.api` would hang.
         get: (_, method) =>
             typeof method === "string" && method !== "then" ? (...args: unknown[]) => call(method, args) : undefined,
     });
     return { api, call: call as unknown as ServiceClient<C>["call"], close: () => channel.close() };
 }
 
-/** Carries encoded calls to whichever address answers. */
+/** Sends encoded calls to any address that answers. */
 class Channel {
     readonly #options: ChannelOptions;
     readonly #connectionOptions: ConnectionOptions;
     readonly #addresses: AddressBook;
     readonly #addressCount: number;
-    /** Connections at rest, the one used longest ago first. */
+    /** Idle connections, the least recently used first. */
     readonly #idle = new Map<Address, Connection[]>();
     readonly #busy = new Set<Connection>();
     #calls = 0;
@@ -153,7 +153,7 @@ class Channel {
         for (const address of addresses) this.#idle.set(address, []);
     }
 
-    /** Carries a call and gives its result; see {@link ServiceClient.call} for the errors. */
+    /** Makes a call and returns its result. See {@link ServiceClient.call} for the errors. */
     async carry(call: EncodedCall, idempotent: boolean, deadlineMs: number): Promise<unknown> {
         if (this.#closed) throw new ClientClosed();
         const { maxCalls = 1000 } = this.#options;
@@ -171,7 +171,7 @@ class Channel {
         const { connectTimeoutMs = raw ? deadlineMs : Math.min(500, deadlineMs / 2) } = this.#options;
         const attempts = raw || !idempotent ? 1 : (this.#options.attempts ?? 3);
         const deadline = performance.now() + deadlineMs;
-        const left = () => deadline - performance.now();
+        const left = () => Math.max(0, deadline - performance.now());
         const tries: FailedTry[] = [];
         const tried = new Set<Address>();
         let timesSent = 0;
@@ -181,7 +181,7 @@ class Channel {
             const sentBefore = timesSent;
             let failure: Error;
             try {
-                // What broke one connection may have broken the others to this address: a repetition takes a new one.
+                // The cause of a failure may affect other connections to this address, so a retry opens a new one.
                 const connection = await this.#connect(address, round === 0, Math.min(connectTimeoutMs, left()));
                 timesSent += 1;
                 const timeoutMs = timesSent === attempts ? left() : Math.min(tryTimeoutMs, left() / 2);
@@ -203,13 +203,13 @@ class Channel {
             const pause = tried.size < this.#addressCount ? 0 : backoff(round);
             const givenUp = raw || timesSent >= attempts;
             if (givenUp && isServerFailure(failure)) throw failure;
-            // A try that took all the time there was is the deadline itself, even if its timer was a moment early.
+            // A try that used all the time hit the deadline, even if its timer fired a moment early.
             const late = givenUp ? failure instanceof TryTimedOut : timesSent > 0 && left() <= pause;
             if (late) {
                 throw new DeadlineExceeded(`no answer within ${deadlineMs} ms`, tries);
             }
             if (givenUp && timesSent > 0 && !idempotent) {
-                throw new OutcomeUnknown("the connection was lost; the call may have been carried out", tries);
+                throw new OutcomeUnknown("the connection was lost; the server may have executed the call", tries);
             }
             if (givenUp || left() <= pause) {
                 const what = timesSent > 0 ? "every try failed" : "no address accepted a connection";
@@ -224,7 +224,7 @@ class Channel {
         for (const connection of [...this.#busy, ...[...this.#idle.values()].flat()]) connection.close();
     }
 
-    /** A connection that can be used now, marked as busy. */
+    /** A usable connection, marked as busy. */
     async #connect(address: Address, reuse: boolean, timeoutMs: number): Promise<Connection> {
         const idle = this.#idle.get(address) as Connection[];
         while (reuse) {
@@ -269,12 +269,12 @@ class Channel {
     }
 }
 
-/** Whether a try failed below the service, so that another connection may do better. */
+/** Whether a try failed below the service, so that another connection may succeed. */
 function isTransportFailure(error: Error): boolean {
     return [ConnectFailed, ConnectionLost, TryTimedOut, BadReply].some((kind) => error instanceof kind);
 }
 
-/** Whether the server itself, not the call, is at fault: it is leaving, or a handler broke. */
+/** Whether the server is at fault, not the call: it is leaving, or a handler failed. */
 function isServerFailure(error: Error): boolean {
     const { INTERNAL_ERROR } = Thrift.TApplicationExceptionType;
     return error instanceof Thrift.TApplicationException && (error as { type?: number }).type === INTERNAL_ERROR;

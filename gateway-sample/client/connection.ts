@@ -6,9 +6,9 @@ import { type Message, MessageReader, type ReaderOptions } from "../wire/message
 import type { Address } from "./address";
 import { BadReply, ConnectFailed, ConnectionLost, TryTimedOut } from "./errors";
 
-/** How a connection is made and kept. */
+/** Options of a {@link Connection}. */
 export interface ConnectionOptions extends ReaderOptions {
-    /** The connection is closed when it has not been used for so long. Default: never. */
+    /** How long to keep the connection unused. Default: forever. */
     readonly idleMs?: number;
 }
 
@@ -25,14 +25,14 @@ export class Connection {
     #waiting: Waiting | undefined;
     #gone: Error | undefined;
     #settled: Promise<void> = Promise.resolve();
-    /** Called once, when the connection has ended, by whom ever; true when the server ended it while it was idle. */
+    /** Called once, when the connection has ended. `byServer` is true when the server ended it while it was idle. */
     onGone: (byServer: boolean) => void = () => {};
 
     private constructor(socket: Socket, options: ConnectionOptions) {
         this.#socket = socket;
         this.#reader = new MessageReader(options);
         socket.on("data", (chunk) => this.#receive(chunk));
-        // The server's end is seen here before the socket is closed.
+        // The end of the stream comes before the socket is closed.
         socket.on("end", () => this.#end(new ConnectionLost("the server ended the connection"), true));
         socket.on("error", (error) => this.#end(new ConnectionLost(`the connection broke: ${error.message}`), true));
         socket.on("close", () => this.#end(new ConnectionLost("the connection was closed"), true));
@@ -71,15 +71,15 @@ export class Connection {
         });
     }
 
-    /** Whether a call can be made, as far as is known. */
+    /** Whether the connection can carry a call, to this client's knowledge. */
     get usable(): boolean {
         return this.#gone === undefined && this.#waiting === undefined;
     }
 
     /**
-     * Resolves when an end of the connection that came together with the last reply has been noticed. Wait for it
-     * before {@link exchange} on a connection that has been used: a call sent after the end is lost. (The sample's
-     * server marks its last reply besides; other servers do not.)
+     * Resolves when the client has seen an end of the stream that came with the last reply. Wait for it before
+     * {@link exchange} on a used connection, because a call sent after the end is lost. (The sample's server also marks
+     * its last reply; other servers do not.)
      */
     get settled(): Promise<void> {
         return this.#settled;
@@ -88,10 +88,10 @@ export class Connection {
     /**
      * Sends a call and waits for the next message.
      *
-     * @param request the call as it goes onto the wire
-     * @param timeoutMs the longest that it may take; then the connection is closed
-     * @throws ConnectionLost, TryTimedOut or BadReply, each of which ends the connection; what was sent may have
-     *     been carried out
+     * @param request the bytes to send
+     * @param timeoutMs the longest wait; afterwards the connection is closed
+     * @throws ConnectionLost, TryTimedOut or BadReply, each of which ends the connection; the server may have executed
+     *     the call
      */
     exchange(request: Buffer, timeoutMs: number): Promise<Message> {
         return new Promise((resolve, reject) => {
@@ -107,9 +107,9 @@ export class Connection {
     }
 
     /**
-     * Sends a call that has no answer.
+     * Sends a oneway call.
      *
-     * @throws ConnectionLost when it could not be handed to the operating system
+     * @throws ConnectionLost when the operating system does not accept it
      */
     send(request: Buffer): Promise<void> {
         return new Promise((resolve, reject) => {
@@ -120,7 +120,7 @@ export class Connection {
         });
     }
 
-    /** Closes the connection; a call in flight fails with ConnectionLost. Idempotent. */
+    /** Closes the connection. A call in flight fails with ConnectionLost. Idempotent. */
     close(): void {
         this.#end(new ConnectionLost("the connection was closed"), false);
     }
@@ -133,11 +133,11 @@ export class Connection {
             if (reply === undefined) return;
             const waiting = this.#waiting;
             if (waiting === undefined || this.#reader.buffered > 0) {
-                throw new Error("the server sent something that was not asked for");
+                throw new Error("the server sent unexpected data");
             }
             this.#waiting = undefined;
             clearTimeout(waiting.timer);
-            // The end of the stream is reported in the next turn of the event loop at the earliest.
+            // Node reports the end of the stream in the next turn of the event loop at the earliest.
             this.#settled = new Promise((resolve) => setImmediate(setImmediate, resolve));
             waiting.resolve(reply);
             if (isLast(reply.bytes)) this.#end(new ConnectionLost("the server is leaving"), true);

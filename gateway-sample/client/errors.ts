@@ -1,21 +1,21 @@
-/** What can go wrong with a call, apart from the exceptions that the service itself answers with. */
+/** Errors of a call, besides the exceptions of the service. */
 
-/** One try of a call that did not succeed. */
+/** A failed try of a call. */
 export interface FailedTry {
     /** `host:port`. */
     readonly address: string;
     readonly error: Error;
-    /** Whether any of the call may have reached the server. */
+    /** Whether some of the call may have reached the server. */
     readonly sent: boolean;
 }
 
-/** A call failed; the subclass says how. */
+/** A failed call. The subclass says how it failed. */
 export class CallFailed extends Error {
     override readonly name: string = "CallFailed";
 
     /**
-     * @param message says what happened
-     * @param tries all that was tried, in order; empty when nothing was
+     * @param message describes the failure
+     * @param tries all tries in order; may be empty
      */
     constructor(
         message: string,
@@ -25,7 +25,7 @@ export class CallFailed extends Error {
         this.cause = tries.at(-1)?.error;
     }
 
-    /** Whether a server may have carried the call out: then a repetition may do it twice. */
+    /** Whether a server may have executed the call, so that a retry may execute it twice. */
     get maybeDone(): boolean {
         return this.tries.some((failed) => failed.sent);
     }
@@ -40,12 +40,12 @@ export class DeadlineExceeded extends CallFailed {
     override readonly name = "DeadlineExceeded";
 }
 
-/** No address accepted a connection, or every permitted try failed. */
+/** No address accepted a connection, or all permitted tries failed. */
 export class AllAddressesFailed extends CallFailed {
     override readonly name = "AllAddressesFailed";
 }
 
-/** The connection was lost after a call that must not be repeated had been sent: it may or may not have been carried out. */
+/** The connection was lost after sending a call that is not idempotent. The server may have executed it. */
 export class OutcomeUnknown extends CallFailed {
     override readonly name = "OutcomeUnknown";
 }
@@ -59,27 +59,27 @@ export class ClientClosed extends CallFailed {
     }
 }
 
-/** As many calls as the client permits are under way. */
+/** The client's limit of concurrent calls is reached. */
 export class TooManyCalls extends CallFailed {
     override readonly name = "TooManyCalls";
 }
 
-/** A connection could not be made, so nothing was sent. */
+/** The connection attempt failed, so nothing was sent. */
 export class ConnectFailed extends Error {
     override readonly name = "ConnectFailed";
 }
 
-/** The connection ended before the answer was there. */
+/** The connection ended before the answer arrived. */
 export class ConnectionLost extends Error {
     override readonly name = "ConnectionLost";
 }
 
-/** No answer came in the time given to one try. */
+/** No answer came within the time of one try. */
 export class TryTimedOut extends Error {
     override readonly name = "TryTimedOut";
 }
 
-/** The answer is not one to the call. */
+/** The received message does not answer the call. */
 export class BadReply extends Error {
     override readonly name = "BadReply";
 }

@@ -1,4 +1,4 @@
-/** One client's connection to the server. */
+/** A client's connection to the server. */
 
 import type { Socket } from "node:net";
 import { Thrift, type TProtocol } from "thrift";
@@ -6,42 +6,43 @@ import { markLast } from "../wire/lastReply";
 import { MalformedMessage, type Message, MessageReader, MessageType, type ReaderOptions } from "../wire/message";
 import { MessageWriter, ReplyProtocol, readingProtocol, writeException } from "../wire/protocol";
 
-/** What answers calls: a processor that the Thrift compiler generated, or the library's multiplexed one. */
+/** Answers calls: a processor that the Thrift compiler generated, or the library's multiplexed one. */
 export interface Processor {
     process(input: TProtocol, output: TProtocol): void;
 }
 
-/** What a connection needs of the server that it belongs to. */
+/** The server, as its connections see it. */
 export interface Host extends ReaderOptions {
     readonly processor: Processor;
-    /** Whether the server is going: then the connection ends with its next reply. */
+    /** Whether the server is draining. Then a connection ends with its next reply. */
     readonly draining: boolean;
     /** Whether a call of this name is a health check. */
     isHealthCheck(name: string): boolean;
-    /** A call that is not a health check came or was answered. */
+    /** Called when a call other than a health check arrives, and when it is answered. */
     onWork(): void;
+    /** Called after each answer, including health checks. */
     onAnswered(): void;
-    /** The connection is gone; `reason` is given when it was the client's fault. */
+    /** Called when the connection has closed. `reason` is the client's error, if any. */
     onGone(connection: ServerConnection, reason?: Error): void;
 }
 
-/** A client may send calls ahead of replies; above this many bytes of them the server stops reading for the time being. */
+/** Clients may send calls ahead of replies. Above this many buffered bytes the server pauses reading. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
-/** Serves calls one after the other, in the order in which they came, as Thrift's blocking servers do. */
+/** Serves calls one at a time, in the order of their arrival, as Thrift's blocking servers do. */
 export class ServerConnection {
     readonly #socket: Socket;
     readonly #host: Host;
     readonly #reader: MessageReader;
     readonly #output: ReplyProtocol;
-    /** Called with the reply to the call at hand. */
+    /** Receives the reply to the current call. */
     #onReply: (bytes: Buffer) => void = () => {};
     #busy = false;
     #serving = false;
     #ended = false;
-    /** Whether the client has ever sent a call before it had the reply to the one before. */
+    /** Whether the client has ever sent a call before the reply to the previous one. */
     #pipelines = false;
-    /** Whether the last reply has been sent; whatever comes then is not read. */
+    /** Whether the last reply has been sent. Later data is not read. */
     #closing = false;
     #lastActive = performance.now();
     #purpose: "unknown" | "health" | "work" = "unknown";
@@ -63,7 +64,7 @@ export class ServerConnection {
             this.#ended = true;
             this.#serve();
         });
-        // A call may take its time, but not a client that does not read its reply.
+        // A call may take long. A client that does not read its reply may not.
         socket.on("timeout", () => {
             if (!this.#busy || socket.writableLength > 0) socket.destroy();
         });
@@ -78,17 +79,17 @@ export class ServerConnection {
         return this.#busy;
     }
 
-    /** Whether the connection has carried nothing but health checks so far. */
+    /** Whether the connection has carried only health checks so far. */
     get isHealthCheck(): boolean {
         return this.#purpose === "health";
     }
 
-    /** Milliseconds since the client last sent something or got an answer; 0 while a call is being answered or received. */
+    /** Milliseconds since the client last sent data or got an answer; 0 while a call is being answered or received. */
     get idleMs(): number {
         return this.#busy || this.#reader.buffered > 0 ? 0 : performance.now() - this.#lastActive;
     }
 
-    /** Closes the connection, whatever it is doing. An `error` is reported to the host. */
+    /** Closes the connection at once. Reports `error` to the host. */
     destroy(error?: Error): void {
         this.#socket.destroy(error);
     }
@@ -103,7 +104,7 @@ export class ServerConnection {
                 this.#answer(message);
             }
         } catch (error) {
-            // Not only malformed messages: the multiplexed processor, too, throws at a call that has no known service.
+            // A malformed message, or a call of an unknown service, for which the multiplexed processor throws.
             this.destroy(error instanceof Error ? error : new MalformedMessage(String(error)));
         }
         this.#serving = false;
@@ -127,7 +128,7 @@ export class ServerConnection {
         }
         this.#busy = true;
         this.#onReply = (bytes) => {
-            this.#onReply = () => {}; // a handler that answers twice is not heard twice
+            this.#onReply = () => {}; // ignore a second answer from the handler
             this.#reply(bytes);
             if (!health) this.#host.onWork();
             this.#host.onAnswered();
@@ -155,10 +156,9 @@ export class ServerConnection {
         const last = this.#host.draining && this.#reader.buffered === 0;
         const flushed = socket.write(last ? markLast(bytes, this.#host.framed) : bytes);
         if (last) {
-            // For clients that do not know the mark, the end of the stream has to follow the reply at once, or they
-            // send the next call in between. Closing does that in this very turn; end() would do it in the next one.
-            // But closing resets a connection on which more has arrived, and drops what the kernel has not taken yet:
-            // then it has to be end().
+            // For clients that ignore the mark, the end of the stream must follow the reply at once, or they may send
+            // another call in between. destroy() closes in this turn of the event loop, end() in the next one. But
+            // destroy() resets a connection with unread data and drops unsent data. Use end() in these cases.
             this.#busy = false;
             this.#closing = true;
             if (socket.writableLength === 0 && !this.#pipelines) socket.destroy();
@@ -166,7 +166,7 @@ export class ServerConnection {
         } else if (flushed) {
             ready();
         } else {
-            // The client reads more slowly than it calls: no next call before it has taken this reply.
+            // The client reads more slowly than it calls. Serve the next call after it has taken this reply.
             socket.once("drain", ready);
         }
     }

@@ -1,11 +1,11 @@
-/** The sample gateway as a program. It logs JSON lines to stdout and drains on SIGTERM. */
+/** The sample gateway's program. It logs JSON lines to stdout and drains on SIGTERM. */
 
 import { hostname } from "node:os";
 import { Command, InvalidArgumentError } from "commander";
 import { pino } from "pino";
 import { startServer } from "./server";
 
-// The thrift library uses `new Buffer`, about which Node.js warns on stderr once the library is bundled.
+// The thrift library uses `new Buffer`. Node warns about it on stderr when the library is bundled.
 process.noDeprecation = true;
 
 interface Flags {
@@ -23,7 +23,7 @@ interface Flags {
     readonly logLevel: string;
 }
 
-/** A parser of numbers from `least` to `most`. */
+/** Returns a parser of numbers from `least` to `most`. */
 function number(least: number, most: number, whole = true) {
     return (text: string): number => {
         const value = Number(text);
@@ -44,25 +44,30 @@ const seconds = number(0.1, 86_400, false);
 
 const command = new Command("gateway-sample")
     .description(
-        "A small Thrift API server: binary protocol over TCP. SIGTERM drains it; a second one ends it at once.",
+        "A small Thrift API server: binary protocol over TCP. SIGTERM drains it; a second signal stops it at once.",
     )
-    .option("--name <name>", "the server's name, as its ping answers", hostname())
+    .option("--name <name>", "name of the server, which ping returns", hostname())
     .option("--host <address>", "address to listen on", "127.0.0.1")
     .option("--port <port>", "port to listen on", number(0, 65_535), 9190)
-    .option("--framed", "each message has its length in front (TFramedTransport)", false)
-    .option("--multiplexed", "calls name their service, as in GatewayApi:ping", false)
-    .option("--max-connections <count>", "connections above this are closed", number(1, 1_000_000), 1000)
-    .option("--max-message-bytes <bytes>", "a larger message closes its connection", number(64, 2 ** 30), 2 ** 24)
-    .option("--idle-seconds <seconds>", "close a connection idle for so long", seconds, 3600)
-    .option("--drain-seconds <seconds>", "the longest that draining takes", seconds, 8)
-    .option("--drain-quiet-seconds <seconds>", "accept until no call came for so long", seconds, 1)
-    .option("--drain-idle-seconds <seconds>", "close a connection idle for so long while draining", seconds, 2)
-    .option("--log-level <level>", "the least level to log", logLevel, "info");
+    .option("--framed", "use framed messages (TFramedTransport)", false)
+    .option("--multiplexed", "expect the service's name in calls, as in GatewayApi:ping", false)
+    .option("--max-connections <count>", "close connections above this number", number(1, 1_000_000), 1000)
+    .option("--max-message-bytes <bytes>", "close a connection with a larger message", number(64, 2 ** 30), 2 ** 24)
+    .option("--idle-seconds <seconds>", "close a connection that is idle for this time", seconds, 3600)
+    .option("--drain-seconds <seconds>", "drain for this time at most", seconds, 8)
+    .option("--drain-quiet-seconds <seconds>", "while draining, accept until no call came for this time", seconds, 1)
+    .option(
+        "--drain-idle-seconds <seconds>",
+        "while draining, close a connection that is idle for this time",
+        seconds,
+        2,
+    )
+    .option("--log-level <level>", "lowest level to log", logLevel, "info");
 
 async function main(): Promise<void> {
     const flags = command.parse().opts<Flags>();
     const log = pino({ level: flags.logLevel, base: { pid: process.pid, server: flags.name } });
-    // A handler that fails after its call is over (oneway calls) must not take the server with it.
+    // A handler of a oneway call that fails must not stop the server.
     process.on("unhandledRejection", (reason) => log.error({ reason: String(reason) }, "a handler failed"));
     const server = await startServer({
         ...flags,
@@ -75,11 +80,11 @@ async function main(): Promise<void> {
     });
     const stop = async (signal: NodeJS.Signals) => {
         if (server.state === "serving") {
-            log.info({ signal }, "told to stop");
+            log.info({ signal }, "stopping");
             const { callsCut } = await server.drain();
             process.exit(callsCut > 0 ? 1 : 0);
         }
-        log.warn({ signal }, "told to stop at once");
+        log.warn({ signal }, "stopping at once");
         await server.close();
     };
     process.on("SIGTERM", stop);
@@ -91,8 +96,8 @@ main().catch((error: NodeJS.ErrnoException) => {
     const reasons: Record<string, string> = {
         EADDRINUSE: "the port is in use",
         EADDRNOTAVAIL: "this machine does not have the address",
-        EACCES: "not permitted",
-        ENOTFOUND: "the host name is not known",
+        EACCES: "permission denied",
+        ENOTFOUND: "unknown host name",
     };
     process.stderr.write(`cannot listen on ${host}:${port}: ${reasons[error.code ?? ""] ?? error.message}\n`);
     process.exitCode = 1;

@@ -1,4 +1,4 @@
-/** A Thrift server over TCP that can be taken out of service without a failed call. */
+/** A Thrift server over TCP that can leave service without a failed call. */
 
 import { type AddressInfo, createServer } from "node:net";
 import { pino } from "pino";
@@ -7,54 +7,56 @@ import { MAX_MESSAGE_BYTES } from "../wire/message";
 import { type Processor, ServerConnection } from "./connection";
 import { sampleServices } from "./services";
 
-/** How {@link startServer} serves. */
+/** Options of {@link startServer}. */
 export interface ServerOptions {
-    /** The server's name, given by the sample's `ping` and in its logs. Default `gateway`. */
+    /** Name of the server, which the sample's `ping` returns. Default `gateway`. */
     readonly name?: string;
     /** Address to listen on. Default 127.0.0.1. */
     readonly host?: string;
-    /** Port to listen on; 0 takes any free one. Default 9190. */
+    /** Port to listen on; 0 for any free port. Default 9190. */
     readonly port?: number;
-    /** Whether each message has its length in front (TFramedTransport). Default false. */
+    /** Whether messages are framed (TFramedTransport). Default false. */
     readonly framed?: boolean;
-    /** Whether calls name their service, `Service:method`. Default false: only the first of the services is served. */
+    /** Whether calls name their service, `Service:method`. Default false: the server offers only the first service. */
     readonly multiplexed?: boolean;
-    /** The services by name; the first has the health check. Default the sample's `GatewayApi` and `Admin`. */
+    /** The services by name. The first one has the health check. Default: the sample's `GatewayApi` and `Admin`. */
     readonly services?: Readonly<Record<string, Processor>>;
-    /** The method of the first service that answers health checks, with an exception while draining. Default `ping`. */
+    /** The health check: a method of the first service. It answers with an exception while draining. Default `ping`. */
     readonly healthMethod?: string;
-    /** More connections than this are closed as they come. Default 1000. */
+    /** The server closes new connections above this number. Default 1000. */
     readonly maxConnections?: number;
-    /** A larger message closes its connection. Default 16 MiB. */
+    /** The server closes a connection with a larger message. Default 16 MiB. */
     readonly maxMessageBytes?: number;
-    /** A connection that carries nothing for so long is closed. Default 3600, as long as the balancer keeps one. */
+    /** The server closes a connection after this time without data. Default 3600, as on the balancers. */
     readonly idleSeconds?: number;
     readonly drain?: DrainOptions;
-    /** Where to log. Default: nowhere. */
+    /** Default: no log. */
     readonly log?: pino.Logger;
 }
 
-/** How a server leaves. */
+/** How a server drains. */
 export interface DrainOptions {
-    /** The longest that draining takes; calls that are not answered by then are cut off. Default 8 s. */
+    /** The longest that draining takes. It cuts off calls that are still unanswered. Default 8. */
     readonly seconds?: number;
     /**
-     * The server goes on accepting until nothing but health checks came for so long. It has to be longer than a
-     * balancer takes to notice. Default 1 s.
+     * The server accepts until only health checks came for this time, which must be longer than a balancer needs to notice
+     * the drain. Default 1.
      */
     readonly quietSeconds?: number;
-    /** A connection idle for so long is closed while draining; a client in use gets the end with a reply. Default 2 s. */
+    /**
+     * While draining, the server closes connections that are idle for this time. Others end with a reply. Default 2.
+     */
     readonly idleSeconds?: number;
 }
 
-/** How a server left. */
+/** Result of a drain. */
 export interface DrainResult {
-    /** Calls that were cut off, unanswered: 0 unless the deadline passed. */
+    /** Unanswered calls that were cut off; 0 unless the deadline passed. */
     readonly callsCut: number;
     readonly milliseconds: number;
 }
 
-/** A server that serves. */
+/** A running server. */
 export interface RunningServer {
     readonly host: string;
     /** The port it listens on. */
@@ -65,15 +67,15 @@ export interface RunningServer {
     /** Open connections. */
     readonly connections: number;
     /**
-     * Leaves: health checks fail from now on, while calls are served as before, but each connection ends with its
-     * next reply; once nobody comes any more (or the deadline has passed) the server is closed. Idempotent.
+     * Takes the server out of service. Health checks fail from now on. The server still answers calls, but ends each
+     * connection with its next reply. It closes when no more calls come, or at the deadline. Idempotent.
      */
     drain(): Promise<DrainResult>;
-    /** Closes everything at once; calls in flight are cut off. Idempotent. */
+    /** Closes everything at once and cuts off calls in flight. Idempotent. */
     close(): Promise<void>;
 }
 
-/** How often a draining server looks whether it is done, in milliseconds. */
+/** Interval between the checks of a draining server, milliseconds. */
 const DRAIN_STEP_MS = 25;
 
 /**
@@ -118,7 +120,8 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
         onGone: (connection: ServerConnection, reason?: Error) => {
             connections.delete(connection);
             if (reason === undefined) return;
-            // Clients and health checks reset connections all the time; what is not Thrift is worth a look.
+            // Connection errors are usual: clients and health checks reset connections. A message that is not Thrift is
+            // not.
             const level = "code" in reason ? "debug" : "warn";
             log[level]({ reason: reason.message }, "connection closed");
         },
@@ -135,7 +138,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     listener.on("drop", () => log.warn({ maxConnections: listener.maxConnections }, "too many connections"));
     await new Promise<void>((resolve, reject) => {
         listener.once("error", reject);
-        // Many connections may come between two turns of the event loop; the kernel caps this by net.core.somaxconn.
+        // Many connections may arrive between two turns of the event loop. The kernel caps this at net.core.somaxconn.
         listener.listen({ host: options.host ?? "127.0.0.1", port: options.port ?? 9190, backlog: 1024 }, resolve);
     });
     listener.on("error", (error) => log.error({ reason: error.message }, "cannot accept"));
@@ -164,7 +167,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
         lastWork = started;
         log.info({ connections: connections.size, seconds }, "draining");
         const deadline = started + seconds * 1000;
-        // Whoever is still coming then is turned away, so that what was accepted can be answered by the deadline.
+        // Stop accepting a little earlier, to answer the accepted calls by the deadline.
         const lastCall = deadline - Math.min(1000, seconds * 250);
         let lastCalled = false;
         const inUse = () => [...connections].filter((connection) => connection.busy || !connection.isHealthCheck);

@@ -1,4 +1,4 @@
-/** What the sample's services do. */
+/** The sample's services. */
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,25 +8,25 @@ import * as GatewayApi from "../gen/GatewayApi";
 import { Experiment, ExperimentNotFound, ServerStatus } from "../gen/gateway_types";
 import type { Processor } from "./connection";
 
-/** What the services know of the server that they run in. */
+/** The server, as its services see it. */
 export interface ServiceContext {
     /** The server's name. */
     readonly name: string;
     readonly log: Logger;
-    /** The server's state, now. */
+    /** The current state of the server. */
     status(): { readonly state: string; readonly connections: number; readonly callsAnswered: number };
 }
 
-/** Experiments kept by a server; the oldest goes for a new one above this. */
+/** Experiments that a server keeps. Above this number a new one replaces the oldest. */
 const MAX_EXPERIMENTS = 10_000;
 
-/** The longest `sleep`, in milliseconds. */
+/** The longest `sleep`, milliseconds. */
 const MAX_SLEEP_MS = 60_000;
 
 /** The processors of the sample's services, by name. */
 export function sampleServices(context: ServiceContext): Record<"GatewayApi" | "Admin", Processor> {
     const experiments = new Map<string, Experiment>();
-    // Generated processors tell promises from callbacks by the number of parameters: write each of them out.
+    // Generated processors detect callbacks by the number of parameters, so declare each parameter.
     return {
         GatewayApi: new GatewayApi.Processor({
             ping: async () => context.name,

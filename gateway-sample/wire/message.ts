@@ -1,36 +1,36 @@
 /**
- * Where a message of the Thrift binary protocol ends.
+ * Cuts a stream into messages of the Thrift binary protocol.
  *
- * The unframed protocol has no length in front: only by walking through a message does one know that it is
- * complete. The readers here do that once per byte, however the network cuts the message into pieces, hold
- * bounded memory, and refuse what is not a message before any generated code sees it.
+ * Unframed messages have no length in front, so a reader must walk through a message to find its end. The readers here
+ * visit each byte once, however the network splits the message. They use bounded memory, and reject anything but a
+ * message before generated code sees it.
  */
 
 /** Message types of the Thrift protocol. */
 export const MessageType = { call: 1, reply: 2, exception: 3, oneway: 4 } as const;
 
-/** The largest message accepted by default, in bytes: 16 MiB, as much as other Thrift libraries allow in a frame. */
+/** Default limit of a message, bytes: 16 MiB, as for a frame in other Thrift libraries. */
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 /** One complete message. */
 export interface Message {
     /** One of {@link MessageType}. */
     readonly type: number;
-    /** The method, on a multiplexed connection's call with the service's name in front: `Service:method`. */
+    /** The method. In a call on a multiplexed connection: `Service:method`. */
     readonly name: string;
     readonly seqid: number;
-    /** The whole message, without the length that goes before it on a framed connection. */
+    /** The whole message, without the length of a frame. */
     readonly bytes: Buffer;
 }
 
-/** What arrived is not a message, or is one larger than allowed. The connection cannot be used further. */
+/** The received data is not a message, or is too large. The connection is unusable. */
 export class MalformedMessage extends Error {
     override readonly name = "MalformedMessage";
 }
 
-/** How messages are cut out of a stream of bytes. */
+/** Options of {@link MessageReader}. */
 export interface ReaderOptions {
-    /** Whether a four-byte length goes before each message (TFramedTransport). */
+    /** Whether each message follows its four-byte length (TFramedTransport). */
     readonly framed: boolean;
     /** Larger messages are malformed. Default {@link MAX_MESSAGE_BYTES}. */
     readonly maxBytes?: number;
@@ -48,12 +48,12 @@ export class MessageReader {
         this.#maxBytes = options.maxBytes ?? MAX_MESSAGE_BYTES;
     }
 
-    /** Bytes received that belong to no message returned so far. */
+    /** Number of received bytes that belong to no returned message. */
     get buffered(): number {
         return this.#input.size;
     }
 
-    /** Takes what the network brought. */
+    /** Adds received bytes. */
     push(chunk: Buffer): void {
         this.#input.append(chunk);
     }
@@ -74,16 +74,16 @@ export class MessageReader {
     }
 }
 
-/** Received bytes, read from the front. Offsets count from the start of the message being read. */
+/** Received bytes, read from the front. Offsets count from the start of the current message. */
 class Input {
     #storage: Buffer = Buffer.alloc(0);
-    /** Whether the storage is ours to write to; a chunk from the network is not. */
+    /** Whether this class may write to the storage, unlike a chunk from the network. */
     #owned = false;
     #start = 0;
     #end = 0;
     /** Offset of the next byte to read. */
     position = 0;
-    /** Offset that the message must not pass. */
+    /** Offset that the message must not exceed. */
     limit = 0;
 
     get size(): number {
@@ -99,7 +99,7 @@ class Input {
             return;
         }
         if (!this.#owned || this.#end + chunk.length > this.#storage.length) {
-            // Twice what is needed, so that a message in many pieces is not copied for each of them.
+            // Twice the needed size, to avoid a copy for each piece of a message.
             const grown = Buffer.allocUnsafe(2 * (this.size + chunk.length));
             this.#storage.copy(grown, 0, this.#start, this.#end);
             this.#end = this.size;
@@ -111,16 +111,16 @@ class Input {
         this.#end += chunk.length;
     }
 
-    /** Drops what was read; what follows is a new message. */
+    /** Drops the bytes that were read. A new message follows. */
     forget(): void {
         this.#start += this.position;
         this.position = 0;
     }
 
-    /** Whether so many bytes can be read now. Refuses at once when the message has no room for them. */
+    /** Whether this many bytes can be read now. @throws MalformedMessage when they exceed the message's limit. */
     has(bytes: number): boolean {
         if (this.position + bytes > this.limit) {
-            throw new MalformedMessage(`a message claims more than the ${this.limit} bytes that it may have`);
+            throw new MalformedMessage(`a message claims more than its limit of ${this.limit} bytes`);
         }
         return this.position + bytes <= this.size;
     }
@@ -141,7 +141,7 @@ class Input {
         return value;
     }
 
-    /** A length or count: not negative. */
+    /** Reads a length or count. @throws MalformedMessage when it is negative. */
     length(): number {
         const value = this.int32();
         if (value < 0) throw new MalformedMessage(`a negative length, ${value}`);
@@ -159,7 +159,7 @@ class Input {
     }
 }
 
-// The generators below yield whenever the bytes they need are not there yet.
+// The generators below yield while they wait for more bytes.
 type Scan<T> = Generator<undefined, T, void>;
 
 function* scanPlain(input: Input, maxBytes: number): Scan<Message> {
@@ -192,7 +192,7 @@ function* scanMessage(input: Input): Scan<Message> {
     return { type: version & 0xff, name, seqid, bytes: input.slice(start, input.position) };
 }
 
-/** Types of values, by the numbers of the protocol; `WIDTHS` has those of a fixed size. */
+/** Value types by their numbers in the protocol. `WIDTHS` has those of fixed size, in bytes. */
 const STOP = 0;
 const STRING = 11;
 const STRUCT = 12;
@@ -209,7 +209,7 @@ const WIDTHS = new Map([
     [16, 16], // uuid
 ]);
 
-/** As deep as the library itself skips. */
+/** Maximum depth of nested values, as in the library. */
 const MAX_DEPTH = 64;
 
 function* skipStruct(input: Input, depth: number): Scan<void> {
@@ -251,7 +251,7 @@ function* skipValue(input: Input, type: number, depth: number): Scan<void> {
             return yield* skipValues(input, [key, value], input.length(), depth + 1);
         }
         default:
-            throw new MalformedMessage(`an unknown type of value, ${type}`);
+            throw new MalformedMessage(`an unknown value type, ${type}`);
     }
 }
 

@@ -1,18 +1,18 @@
-/** The library's binary protocol, between generated code and whole messages. */
+/** Connects generated code with complete messages, through the library's binary protocol. */
 
 import { TBinaryProtocol, TFramedTransport, Thrift, type TProtocol, type TTransport } from "thrift";
 
 /**
- * Collects what generated code writes and hands over each message, as it goes onto the wire.
+ * Collects the output of generated code and passes on each complete message, ready to send.
  *
- * It does for writing what TBufferedTransport and TFramedTransport do, without their buffers for reading, and can
- * start a message anew.
+ * It writes as TBufferedTransport and TFramedTransport do, without their buffers for reading. It can also restart a
+ * message.
  */
 export class MessageWriter {
     #parts: Buffer[] = [];
 
     /**
-     * @param framed whether each message gets its length in front
+     * @param framed whether to put the length in front of each message
      * @param onMessage called with each complete message
      */
     constructor(
@@ -20,7 +20,7 @@ export class MessageWriter {
         private readonly onMessage: (bytes: Buffer) => void,
     ) {}
 
-    /** Forgets a message begun and not flushed. */
+    /** Discards an unfinished message. */
     restart(): void {
         this.#parts = [];
     }
@@ -42,20 +42,20 @@ export class MessageWriter {
         this.onMessage(Buffer.concat(parts));
     }
 
-    /** Called by the protocol; of use only to the library's own connections. */
+    /** Called by the protocol. Only the library's own connections need it. */
     setCurrSeqId(): void {}
 
-    /** This writer as the library's types want it: generated code uses no more of a transport than is here. */
+    /** This writer as a TTransport. Generated code uses only the methods above. */
     asTransport(): TTransport {
         return this as unknown as TTransport;
     }
 }
 
 /**
- * The protocol that a processor writes its reply with.
+ * The protocol with which a processor writes its reply.
  *
- * A generated processor that fails halfway through a result writes an exception after it; starting anew for the
- * exception keeps the reply one valid message.
+ * A generated processor that fails halfway through a result writes an exception after it. This class then discards the
+ * partial result, so that the reply is one valid message.
  */
 export class ReplyProtocol extends TBinaryProtocol {
     constructor(private readonly writer: MessageWriter) {
@@ -69,7 +69,7 @@ export class ReplyProtocol extends TBinaryProtocol {
     }
 }
 
-/** A protocol to read one whole message with. */
+/** A protocol that reads one complete message. */
 export function readingProtocol(message: Buffer): TProtocol {
     return new TBinaryProtocol(new TFramedTransport(message));
 }

@@ -1,40 +1,48 @@
-/** HAProxy as a balancer with slots, and the reconciler that fills them: what all stacks with HAProxy share. */
+/** HAProxy as a balancer with slots, and the reconciler that fills them: common to all stacks with HAProxy. */
+
+import { endpoint } from "../../lib/endpoint";
+import type { Layout } from "../../programs/machine";
+import type { ReconcilerSettings } from "../../programs/reconciler/settings";
 import {
     checkCounts,
     connectTimeout,
-    endpoint,
     haproxyArgv,
     haproxyBinary,
     haproxyFile,
+    haproxyProgram,
     haproxyUser,
 } from "../haproxy";
 import { type HealthCheck, haproxyCheck } from "../healthCheck";
-import type { Layout, Role } from "../role";
-import type { ReconcilerSettings } from "./reconciler/settings";
+import { nodeBinary } from "../node";
+import type { Role } from "../role";
 
 /** The port of a balancer's status page. */
 export const balancerStatusPort = 9192;
 
-/** A program that `esbuild` has bundled to one file. */
+/** A program bundled to one file. */
 export interface BundledProgram {
     readonly file: string;
     readonly sha256: string;
 }
 
-/** What every balancer with HAProxy has to know. */
+/** What every balancer with HAProxy needs to know. */
 export interface HaproxyBalancerArgs {
     /** The port that clients call. */
     readonly port: number;
     /** The address at which clients call it. Default the machine's own; `0.0.0.0` where it may have others. */
     readonly listen?: string;
     readonly healthCheck: HealthCheck;
+    /** Client connections at a time; each takes two of HAProxy's file descriptors. More wait to be accepted. Default 8,000. */
+    readonly maxClients?: number;
     /** Largest number of gateways; at least 16 are made. */
     readonly slots: number;
+    /** The networks of the gateways, in CIDR notation. Nothing else gets calls, whatever the registry says. */
+    readonly networks: readonly string[];
     /** Connections that one gateway takes from this balancer at a time. */
     readonly maxConnections: number;
-    /** Longest time that a gateway which left may keep its connections, seconds. */
+    /** Longest time that a gateway keeps its connections after it has left, seconds. */
     readonly drainSeconds: number;
-    /** The bundled `reconciler/main.ts`. */
+    /** The bundled program `programs/reconciler`. */
     readonly reconcilerBundle: BundledProgram;
     /** Lowest version of the tool `haproxy` that will do. */
     readonly haproxyVersion: string;
@@ -55,24 +63,30 @@ export function balancerPaths(layout: Layout) {
         list: `${layout.run}/backends.json`,
         status: `${layout.run}/reconciler.json`,
         memory: `${layout.lib}/reconciler.json`,
+        state: `${layout.run}/haproxy.state`,
     };
 }
 
 const BACKEND = "gateways";
 const FRONTEND = "clients";
-/** Fewer slots than this are not worth saving. */
-const FEWEST_SLOTS = 16;
-/** Connections of clients at a time. Each takes two of HAProxy's file descriptors. */
-const CLIENTS = 8_000;
 /**
- * Health checks, milliseconds: how often, how soon after one that failed, and how long each may take. A gateway that hangs is down
- * after 200 + 350 + 50 + 350 = 950 ms at most: before clients whose deadline is a second give up and connect again, for until then
- * the connections that hang there steer new ones away from it, as `balance` goes by their number.
+ * A slot without a gateway. After a reload the address comes from the state that was handed over, which HAProxy takes only for
+ * a server with a name. Nobody looks the name up.
+ */
+const EMPTY = "gateway.invalid:1 disabled init-addr last,127.0.0.1";
+/** The fewest slots: below this there is nothing to save. */
+const FEWEST_SLOTS = 16;
+/** Connections left for the status page. Without them clients could make whoever watches it find the balancer dead. */
+const STATUS_CONNECTIONS = 100;
+/**
+ * Health checks, milliseconds: interval, interval after a failure, and timeout. A gateway that hangs is down after at
+ * most 200 + 350 + 50 + 350 = 950 ms, before clients with a deadline of one second give up and reconnect. Until then
+ * the connections that hang there steer new ones away from it, because `balance` goes by their number.
  */
 const CHECK = { every: 200, again: 50, timeout: 350 } as const;
-/** A stopping balancer gives calls under way this long, seconds. */
+/** Time that a stopping balancer leaves to calls in flight, seconds. */
 const STOP_SECONDS = 5;
-/** Keep-alive: a peer that is gone is noticed after 60 + 6 · 10 seconds, well before idle connections time out. */
+/** Keep-alive: a lost peer is noticed after 60 + 6 · 10 seconds, well before idle connections time out. */
 const keepAlive = (side: "cli" | "srv") => [
     `option ${side}tcpka`,
     `${side}tcpka-idle 60s`,
@@ -83,41 +97,46 @@ const keepAlive = (side: "cli" | "srv") => [
 /** HAProxy's configuration as a balancer. */
 export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): string {
     const paths = balancerPaths(layout);
+    const { maxClients = 8_000 } = args;
     const server = [
         `check inter ${CHECK.every}ms fastinter ${CHECK.again}ms downinter 1s`,
         `fall ${checkCounts.fall} rise ${checkCounts.rise}`,
-        // Failing connections of clients count as well, and are quicker than any check.
+        // Failed client connections count as well, and show sooner than any check.
         "observe layer4 error-limit 3 on-error mark-down",
-        // Sessions of a server that is down are cut by the reconciler. `on-marked-down shutdown-sessions` would also end
-        // those that were just refused by it and are about to be sent to another, the one that marked it down among them.
+        // The reconciler cuts the sessions of a server that is down. `on-marked-down shutdown-sessions` would also end
+        // sessions that this server has just refused and that HAProxy is about to send to another one, including the
+        // session that marked it down.
         "tcp-ut 3s",
-        // The reconciler lifts the limit for the time of the slow start; see its `plan.ts`.
+        // The reconciler lifts the limit during the slow start; see `programs/reconciler/planChanges.ts`.
         `slowstart 10s maxconn ${args.maxConnections}`,
     ].join(" ");
     return haproxyFile({
         global: [
             "log stdout format raw daemon notice",
-            `maxconn ${CLIENTS}`,
-            // With fewer file descriptors than that takes, it serves fewer clients rather than none.
+            `maxconn ${maxClients + STATUS_CONNECTIONS}`,
+            // With fewer file descriptors it serves fewer clients rather than none.
             "no strict-limits",
-            `hard-stop-after ${STOP_SECONDS}s`,
-            `stats socket unix@${paths.socket} mode 600 level admin`,
+            // After a reload the old worker keeps its connections for as long.
+            `hard-stop-after ${Math.max(args.drainSeconds, STOP_SECONDS)}s`,
+            `stats socket unix@${paths.socket} mode 600 level admin expose-fd listeners`,
+            `server-state-file ${paths.state}`,
         ],
         defaults: [
             "mode tcp",
             connectTimeout,
             `timeout check ${CHECK.timeout}ms`,
             "timeout queue 1s",
-            // Longer than clients keep idle connections.
+            // Longer than clients keep idle connections open.
             "timeout client 1h",
             "timeout server 1h",
             "retries 3",
-            // At once to another server, not only at the last of the retries.
+            // To another server at once, not only at the last retry.
             "option redispatch 1",
         ],
         [`frontend ${FRONTEND}`]: [
             `bind ${endpoint(args.listen ?? layout.address, args.port)}`,
-            // Only what failed. Changes of servers are on the standard error anyway.
+            `maxconn ${maxClients}`,
+            // Only failures: server changes go to standard error anyway.
             "log global",
             "option tcplog",
             "option dontlog-normal",
@@ -127,13 +146,16 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
             `default_backend ${BACKEND}`,
         ],
         [`backend ${BACKEND}`]: [
-            // Of ten draws the server with the fewest connections: `leastconn`, save that a refused connection goes to
-            // another server at once and not after `timeout connect` (HAProxy waits unless the algorithm is a rotation).
+            // Of ten random draws the server with the fewest connections. This is like `leastconn`, except that a
+            // refused connection goes to another server at once and not after `timeout connect`: HAProxy waits there
+            // unless the algorithm rotates.
             "balance random(10)",
+            // Only during a reload there is a state to load; see `programs/reconciler/reloadBalancer.ts`.
+            "load-server-state-from-file global",
             ...keepAlive("srv"),
             ...haproxyCheck(args.healthCheck),
             `default-server ${server}`,
-            `server-template gw 1-${Math.max(FEWEST_SLOTS, args.slots)} 127.0.0.1:1 disabled`,
+            `server-template gw 1-${Math.max(FEWEST_SLOTS, args.slots)} ${EMPTY}`,
         ],
         "frontend status": [
             "mode http",
@@ -147,20 +169,21 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
             "stats enable",
             "stats uri /",
             "stats refresh 2s",
-            // Without it the addresses of the servers are left out.
+            // Without it the page leaves out the servers' addresses.
             "stats show-legends",
         ],
     });
 }
 
-/** HAProxy and the reconciler as a part of a balancer's role; who writes the backend list is another. */
+/** HAProxy and the reconciler as a part of a balancer's role. Another part writes the backend list. */
 export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role {
     const paths = balancerPaths(layout);
     const settings: ReconcilerSettings = {
         list: paths.list,
+        networks: args.networks,
         socket: paths.socket,
+        reload: { program: haproxyProgram(layout), config: paths.config, state: paths.state },
         backend: BACKEND,
-        frontend: FRONTEND,
         memory: paths.memory,
         status: paths.status,
         drainTimeout: args.drainSeconds * 1000,
@@ -179,9 +202,10 @@ export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role
             {
                 name: "haproxy",
                 description: "Balancer",
-                argv: haproxyArgv(layout, paths.config),
+                argv: haproxyArgv(layout, paths.config, true),
                 user: haproxyUser,
                 ready: { kind: "http", url: `${balancerStatusUrl(layout)}/;csv`, status: 200 },
+                reload: { files: [paths.config], command: [...reconciler, "--reload-balancer"] },
                 beforeStop: [[...reconciler, "--stop-balancer"]],
                 stopTimeoutSeconds: STOP_SECONDS + 2,
             },
@@ -189,7 +213,7 @@ export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role
                 name: "reconciler",
                 description: "Keeps the balancer's slots as the backend list says",
                 argv: reconciler,
-                // The runtime API's socket is HAProxy's.
+                // HAProxy owns the runtime API's socket.
                 user: haproxyUser,
                 after: ["haproxy"],
                 ready: { kind: "file", path: paths.status },
@@ -197,7 +221,7 @@ export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role
         ],
         binaries: [
             haproxyBinary(args.haproxyVersion),
-            { name: "node", source: { kind: "node" } },
+            nodeBinary,
             { name: "reconciler.cjs", source: { kind: "bundle", ...args.reconcilerBundle } },
         ],
         users: [haproxyUser],

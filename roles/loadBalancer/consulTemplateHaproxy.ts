@@ -1,10 +1,15 @@
-/** The stack consul-template + HAProxy: consul-template writes the list of the healthy gateways, the reconciler follows it. */
+/**
+ * The stack consul-template + HAProxy: consul-template writes the list of healthy gateways, and the reconciler applies
+ * it.
+ */
+
+import { type Layout, secretRef } from "../../programs/machine";
 import { consulApi } from "../consul";
 import { haproxyUser } from "../haproxy";
-import { type Layout, mergeRoles, type Role, secretRef } from "../role";
+import { mergeRoles, type Role } from "../role";
 import { balancerPaths, type HaproxyBalancerArgs, haproxyBalancer } from "./balancer";
 
-/** What the stack has to know. */
+/** Arguments of {@link consulTemplateHaproxy}. */
 export interface ConsulTemplateHaproxyArgs extends HaproxyBalancerArgs {
     /** The name under which gateways are registered; a DNS label. */
     readonly service: string;
@@ -17,8 +22,8 @@ export interface ConsulTemplateHaproxyArgs extends HaproxyBalancerArgs {
 }
 
 /**
- * The template of the backend list: the instances all of whose checks pass, in the order of node and id. It is written
- * by renaming, and only when it changed.
+ * The template of the backend list: the instances whose checks all pass, ordered by node and id. consul-template writes
+ * the file by renaming, and only when it changes.
  */
 export function backendListTemplate(service: string, datacenter: string): string {
     return [
@@ -39,7 +44,7 @@ function config(layout: Layout, paths: { token: string; template: string; list: 
         `  address    = "${consulApi(layout)}"`,
         `  token_file = "${paths.token}"`,
         "  retry {",
-        "    # Without end; the default gives up after twelve attempts, and the list would stay as it is for ever.",
+        "    # No limit: the default gives up after twelve attempts, and the list would never change again.",
         "    attempts    = 0",
         '    max_backoff = "5s"',
         "  }",
@@ -48,7 +53,7 @@ function config(layout: Layout, paths: { token: string; template: string; list: 
         'max_stale        = "2s"',
         'block_query_wait = "60s"',
         'log_level        = "warn"',
-        "# By itself it hears only SIGINT.",
+        "# By default it only reacts to SIGINT.",
         'kill_signal      = "SIGTERM"',
         "",
         "wait {",
@@ -97,7 +102,7 @@ export function consulTemplateHaproxy(args: ConsulTemplateHaproxyArgs, layout: L
                 name: "consul-template",
                 description: "Writes the list of the healthy gateways",
                 argv: [`${layout.bin}/consul-template`, `-config=${paths.config}`],
-                // The same as HAProxy and the reconciler: they share the directory that the list is in.
+                // The same user as HAProxy and the reconciler: they share the directory with the list.
                 user: haproxyUser,
                 after: ["consul", "reconciler"],
                 ready: { kind: "file", path: paths.list },

@@ -1,13 +1,16 @@
-/** The stack Serf + HAProxy: each balancer hears of the gateways by gossip; there is no server of a registry. */
+/** The stack Serf + HAProxy: each balancer learns of the gateways by gossip, without a registry server. */
+
+import type { Layout } from "../../programs/machine";
+import type { MembersSettings } from "../../programs/serf-members/main";
 import { haproxyUser } from "../haproxy";
-import type { MembersSettings } from "../programs/serf/members";
-import { type Layout, mergeRoles, type Role } from "../role";
+import { nodeBinary } from "../node";
+import { mergeRoles, type Role } from "../role";
 import { serfRpc } from "../serf";
 import { type BundledProgram, balancerPaths, type HaproxyBalancerArgs, haproxyBalancer } from "./balancer";
 
-/** What the stack has to know. */
+/** Arguments of {@link serfHaproxy}. */
 export interface SerfHaproxyArgs extends HaproxyBalancerArgs {
-    /** The bundled `programs/serf/members.ts`. */
+    /** The bundled program `programs/serf-members`. */
     readonly membersBundle: BundledProgram;
 }
 
@@ -24,16 +27,13 @@ export function serfHaproxy(args: SerfHaproxyArgs, layout: Layout): Role {
                 name: "serf-members",
                 description: "Writes the list of the gateways that are alive",
                 argv: [`${layout.bin}/node`, `${layout.bin}/serf-members.cjs`, path],
-                // The same as HAProxy and the reconciler: they share the directory that the list is in.
+                // The same user as HAProxy and the reconciler: they share the directory with the list.
                 user: haproxyUser,
                 after: ["serf", "reconciler"],
                 ready: { kind: "file", path: list },
             },
         ],
-        binaries: [
-            { name: "node", source: { kind: "node" } },
-            { name: "serf-members.cjs", source: { kind: "bundle", ...args.membersBundle } },
-        ],
+        binaries: [nodeBinary, { name: "serf-members.cjs", source: { kind: "bundle", ...args.membersBundle } }],
         users: [],
         ports: [],
         healthChecks: [],

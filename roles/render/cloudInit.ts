@@ -1,110 +1,37 @@
 /**
  * A role rendered for a real machine: user data for cloud-init, on EC2, OpenStack and NoCloud alike. Pure.
  *
- * The user data holds what the machine is to be ({@link CloudMachine}) and how to get Node and the boot program, which
- * does the rest (`machine/boot.ts`). It holds no secret, only where each one is found; and nothing that changes by
- * itself, so that what did not change previews as no change.
+ * The user data describes the machine ({@link CloudMachine}) and how to get Node and the boot program, which does the
+ * rest (`programs/boot`). It holds no secret, only where to find each one. Nothing in it changes by itself, so an
+ * unchanged program previews as no change.
  */
+
 import { gzipSync } from "fflate";
 import { stringify } from "yaml";
-import {
-    type Binary,
-    type InstanceFact,
-    instanceRefs,
-    type Layout,
-    type Role,
-    type RoleFile,
-    type Service,
-    secretRefs,
-} from "../role";
+import type {
+    ArtifactManifest,
+    CloudBinary,
+    CloudMachine,
+    IdentitySource,
+    SecretSource,
+} from "../../programs/boot/description";
+import { bootUnit, readyUnit } from "../../programs/boot/units";
+import { type Binary, type Layout, type RoleFile, type Service, secretRefs } from "../../programs/machine";
+import { machineArchitecture, pinnedNode } from "../../toolchain/node";
+import { nodeBinary } from "../node";
+import type { Role } from "../role";
 import { inOrder } from "./process";
-import {
-    bootUnit,
-    journalLimits,
-    kernelSettings,
-    readyUnit,
-    renderUnit,
-    sharedFolders,
-    type UnitFile,
-    unitFile,
-} from "./systemd";
+import { journalLimits, kernelSettings, renderUnit, sharedFolders, unitFile } from "./systemd";
 
-/** The most that EC2 takes, bytes, before base64. */
+/** The most user data that EC2 takes, bytes, before base64. */
 export const userDataLimit = 16 * 1024;
 
-/** A file that machines fetch, as `artifacts.json` lists it. */
-export interface Artifact {
-    /** The binary's name, such as `consul`; also the file's name. */
-    readonly name: string;
-    readonly version: string;
-    /** In hex. */
-    readonly sha256: string;
-    /** In bytes. */
-    readonly size: number;
-}
-
-/** What `npm run artifacts` writes: every file that machines may need. */
-export interface ArtifactManifest {
-    readonly artifacts: readonly Artifact[];
-}
-
-/** Where a machine has its binaries from. */
+/** Where a machine gets its binaries. */
 export type ArtifactSource =
-    /** Fetched from `BASE/SHA256/NAME`, and checked: whoever serves it need not be trusted. */
+    /** Fetched from `BASE/SHA256/NAME` and checked, so the server need not be trusted. */
     | { readonly kind: "url"; readonly base: string; readonly manifest: ArtifactManifest }
-    /** The image holds them already, at the same paths; see `docs/images.md`. */
+    /** The image holds them at the same paths; see `docs/images.md`. */
     | { readonly kind: "prebaked" };
-
-/** Where a machine has its secrets from. Later clouds join this union. */
-export type SecretSource =
-    | { readonly kind: "none" }
-    /** Parameters `PREFIX/NAME` of AWS Systems Manager, read with the rights of the instance's role. */
-    | {
-          readonly kind: "ssm";
-          readonly region: string;
-          /** Begins with a slash and does not end with one. */
-          readonly prefix: string;
-          /** URL of the API, if not the usual one. */
-          readonly endpoint?: string;
-      }
-    /** The engine leaves them at OpenStack's API, encrypted for this machine; see `roles/delivery.ts`. */
-    | {
-          readonly kind: "delivered";
-          /** URL of the metadata service down to its version, if not the usual one. */
-          readonly endpoint?: string;
-      };
-
-/**
- * Who tells the machine what {@link InstanceFact}s stand for: EC2's metadata service, or cloud-init, which asked the
- * cloud already. The name `gw-` and `id` makes with the one must be what it makes with the other.
- */
-export type IdentitySource = "ec2" | "cloud-init";
-
-/** Something executable as the boot program gets it. */
-export type CloudBinary =
-    | {
-          readonly kind: "file" | "archive";
-          readonly name: string;
-          /** In hex; undefined: the image holds it, and what it is was checked when that was made. */
-          readonly sha256?: string;
-          /** Tried in turn; empty: the image holds it. */
-          readonly urls: readonly string[];
-      }
-    /** A program of the distribution's: installed when it is not there. */
-    | { readonly kind: "package"; readonly name: string; readonly package: string; readonly lowest?: string };
-
-/** What a machine is to be. Files, units and `name` may hold references to secrets and to facts about the instance. */
-export interface CloudMachine {
-    readonly name: string;
-    readonly role: string;
-    readonly directories: Pick<Layout, "etc" | "lib" | "run" | "bin">;
-    readonly identity: IdentitySource;
-    readonly secrets: SecretSource;
-    readonly users: readonly string[];
-    readonly binaries: readonly CloudBinary[];
-    readonly files: readonly Required<RoleFile>[];
-    readonly units: readonly UnitFile[];
-}
 
 /** What {@link renderCloudInit} needs. */
 export interface CloudInitArgs {
@@ -112,7 +39,7 @@ export interface CloudInitArgs {
     readonly layout: Layout;
     readonly artifacts: ArtifactSource;
     readonly secrets: SecretSource;
-    /** Default `cloud-init`. Asked only when the role refers to the instance. */
+    /** Default `cloud-init`. Used only if the role refers to the instance. */
     readonly identity?: IdentitySource;
     /** The bundled boot program. */
     readonly boot: { readonly file: string; readonly sha256: string };
@@ -124,50 +51,31 @@ export interface CloudInit {
     readonly userData: string;
     /** Its size before base64, which is what {@link userDataLimit} limits. */
     readonly bytes: number;
-    /** What it is about. */
+    /** The machine that the user data describes. */
     readonly machine: CloudMachine;
-    /** Names of the secrets that the machine reads, sorted: what its role has to be allowed to. */
+    /** Names of the secrets that the machine reads, sorted: its cloud role must allow them. */
     readonly secretNames: readonly string[];
 }
 
-/** The version of Node on the machines is that of the artifact; its name is the binary's. */
-const NODE = "node";
+/** The name of Node, as an artifact and as a binary. */
+const NODE = nodeBinary.name;
 /** The boot program's name below `bin`. */
 const BOOT = "boot.cjs";
-/** Seconds after which services that are not ready are told of in the journal; the wait goes on. */
+/** Seconds after which the journal names the services that are not ready. The wait goes on. */
 const READY_SECONDS = 300;
 /** Where systemd looks for units. */
 const UNITS = "/etc/systemd/system";
 
 /**
- * Where files are on a real machine.
- *
- * @param machine its name; for an AutoScaling group with a reference, as `gw-${instanceRef("id")}`. Consul's node
- *        name, so it has to begin with what the node's token allows to register (`gw-`, `lb-`, `consul-`).
- * @param address its private IPv4 address, or `instanceRef("address")`.
- */
-export function cloudLayout(machine: string, address: string): Layout {
-    return {
-        machine,
-        address,
-        localAddress: "127.0.0.1",
-        etc: "/etc/gateway",
-        lib: "/var/lib/gateway",
-        run: "/run/gateway",
-        bin: "/opt/gateway/bin",
-    };
-}
-
-/**
  * Renders a role to user data.
  *
- * @throws Error when it is larger than EC2 allows, a binary is not in the artifacts' manifest (the remedy is named),
- *         or the role is not fit for a real machine: our mistake.
+ * @throws Error if the user data is larger than EC2 allows, if the artifacts' manifest lacks a binary (the message
+ *         names the remedy), or if the role does not fit a real machine, which is a mistake in this project.
  */
 export function renderCloudInit(args: CloudInitArgs): CloudInit {
     const machine = cloudMachine(args);
     const text = cloudConfig(machine, args.role.sysctls, args.layout);
-    // Not zlib, whose output differs between processors; and no time of day.
+    // Not zlib, whose output differs between processors. No modification time either.
     const bytes = gzipSync(Buffer.from(text), { level: 9, mtime: 0 });
     if (bytes.length > userDataLimit) {
         throw new Error(
@@ -193,7 +101,7 @@ function cloudMachine({
         throw new Error(`${layout.machine} needs secrets, and has no source of them`);
     const programs: Binary[] = [
         ...role.binaries.filter(({ name }) => name !== NODE && name !== BOOT),
-        { name: NODE, source: { kind: "node" } },
+        nodeBinary,
         { name: BOOT, source: { kind: "bundle", ...boot } },
     ];
     return {
@@ -216,7 +124,7 @@ function ownedFile(file: RoleFile, role: Role, layout: Layout): Required<RoleFil
     if (file.owner !== undefined && file.owner !== "root" && !role.users.includes(file.owner)) {
         throw new Error(`${file.path} of ${layout.machine} belongs to ${file.owner}, who is no user of it`);
     }
-    // Only what holds a secret needs an owner besides root: nobody has to be able to change his own settings.
+    // Only a file with a secret needs an owner besides root: no service has to change its own settings.
     const { path, content } = file;
     return {
         path,
@@ -226,11 +134,11 @@ function ownedFile(file: RoleFile, role: Role, layout: Layout): Required<RoleFil
     };
 }
 
-/** @throws Error when the service cannot run, or would show a secret in process lists and in the unit's file. */
+/** @throws Error if the service cannot run, or would expose a secret in process lists and in the unit's file. */
 function checked(service: Service, programs: readonly Binary[], layout: Layout): Service {
     if (secretRefs(JSON.stringify(service)).length > 0) throw new Error(`service ${service.name} refers to a secret`);
     const program = service.argv[0] ?? "";
-    // The program itself, or one in an unpacked archive; or one that the image holds.
+    // The program itself, one in an unpacked archive, or one that the image holds.
     const known = programs.some(({ name }) => `${program}/`.startsWith(`${layout.bin}/${name}/`));
     if (!known && (!program.startsWith("/") || program.startsWith(`${layout.bin}/`))) {
         throw new Error(`service ${service.name} of ${layout.machine} runs ${program}, which is no binary of it`);
@@ -257,11 +165,11 @@ function cloudBinary({ name, source }: Binary, artifacts: ArtifactSource): Cloud
     };
     switch (source.kind) {
         case "node":
-            return file(NODE);
+            return file(NODE, pinnedNode.sha256[machineArchitecture]);
         case "bundle":
             return file(name, source.sha256);
         case "tool":
-            // HAProxy is linked to the distribution's libraries, and mended by its security updates.
+            // The distribution's HAProxy matches its libraries and gets its security updates.
             if (source.tool === "haproxy") return { kind: "package", name, package: "haproxy", lowest: source.version };
             return file(source.tool);
         case "package":
@@ -299,7 +207,7 @@ function cloudConfig(machine: CloudMachine, sysctls: Role["sysctls"], layout: La
         runcmd: [
             ["systemctl", "daemon-reload"],
             ["systemctl", "try-restart", "systemd-journald.service"],
-            // At the first boot systemd has looked before the file was there.
+            // At the first boot systemd looks before the file exists.
             ...(sysctls ? [["systemctl", "restart", "systemd-sysctl.service"]] : []),
             ["systemctl", "enable", bootUnit, readyUnit],
             ["systemctl", "start", "--no-block", bootUnit, readyUnit],
@@ -308,11 +216,11 @@ function cloudConfig(machine: CloudMachine, sysctls: Role["sysctls"], layout: La
     return `#cloud-config\n${stringify(config, { lineWidth: 0 })}`;
 }
 
-/** The unit that makes the machine what it has to be, at every boot: where nothing is to be done, nothing is. */
+/** The unit that sets up the machine at every boot. It changes only what is not as described. */
 function bootService(machine: string, fetch: string, layout: Layout): string {
     return unitFile({
         Unit: [
-            "Description=Makes this machine what its user data says",
+            "Description=Set up this machine from its user data",
             "Wants=network-online.target",
             "After=network-online.target",
             "StartLimitIntervalSec=0",
@@ -320,8 +228,6 @@ function bootService(machine: string, fetch: string, layout: Layout): string {
         Service: [
             "Type=oneshot",
             "RemainAfterExit=yes",
-            // AWS's library would tell in each boot's journal which versions of Node its later versions will take.
-            "Environment=AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED=true",
             `ExecStartPre=/bin/sh ${fetch}`,
             `ExecStart=${layout.bin}/${NODE} ${layout.bin}/${BOOT} run ${machine}`,
             "Restart=on-failure",
@@ -350,8 +256,8 @@ function readyService(machine: string, layout: Layout): string {
 }
 
 /**
- * Gets Node and the boot program, which get everything else. A file that is there and right is left alone; a new one
- * takes its name only once it is checked.
+ * Gets Node and the boot program, which gets everything else. A correct file is left alone. A new one gets its name
+ * only once its checksum is right.
  */
 function fetchScript(machine: CloudMachine, layout: Layout): string {
     const calls = [NODE, BOOT].map((name) => {
@@ -388,9 +294,4 @@ ${calls.join("\n")}
 /** A word in which the shell expands nothing. */
 function shellWord(text: string): string {
     return `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
-/** What a machine has to be told about its instance before its files are complete. */
-export function instanceFacts(machine: CloudMachine): InstanceFact[] {
-    return instanceRefs(JSON.stringify(machine));
 }

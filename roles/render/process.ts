@@ -1,48 +1,19 @@
-import { createHash } from "node:crypto";
-import type { Binary, Layout, Port, Probe, Role, RoleFile, Service } from "../role";
-import { secretRefs } from "../role";
+import type { Layout, Service } from "../../programs/machine";
+import { secretRefs } from "../../programs/machine";
+import type { ProcessMachine, ProcessService } from "../../programs/supervisor/description";
+import type { Role } from "../role";
 
-/** A role rendered for this computer: what one supervisor has to run. Holds no secret and no absolute path. */
-export interface ProcessMachine {
-    readonly name: string;
-    readonly role: string;
-    /** The loopback address that stands for the machine. */
-    readonly address: string;
-    readonly files: readonly Required<Omit<RoleFile, "owner">>[];
-    /** In an order in which each one's `after` come before it. */
-    readonly services: readonly ProcessService[];
-    readonly binaries: readonly Binary[];
-    readonly ports: readonly Port[];
-    /** Names of the secrets that the files refer to. */
-    readonly secrets: readonly string[];
-}
-
-/** A service with every default filled in. The user is left out: on this computer everything runs as the caller. */
-export interface ProcessService {
-    readonly name: string;
-    readonly description: string;
-    readonly argv: readonly string[];
-    readonly environment: Readonly<Record<string, string>>;
-    readonly type: "simple" | "oneshot";
-    readonly after: readonly string[];
-    readonly ready?: Probe;
-    readonly beforeStop: readonly (readonly string[])[];
-    readonly afterStop?: readonly (readonly string[])[];
-    readonly reloads?: readonly string[];
-    readonly stopTimeoutSeconds: number;
-}
-
-/** The layout of a machine on this computer: everything below the machine's folder, which is where services run. */
+/** The layout of a machine on this computer: everything is below the machine's folder, where its services run. */
 export function processLayout(machine: string, address: string): Layout {
     return { machine, address, localAddress: address, etc: "etc", lib: "lib", run: "run", bin: "bin" };
 }
 
 /**
- * Renders a role to supervised processes. Pure: the same role gives the same machine. Its `sysctls` are left out: the kernel
- * is that of the caller's computer.
+ * Renders a role to supervised processes. Pure: the same role gives the same machine. `sysctls` are left out, because
+ * the kernel is that of the caller's computer.
  *
- * @throws Error when services wait for each other or for one that does not exist, or a binary is missing: a mistake
- *         in the role, not of a user.
+ * @throws Error if services wait for each other or for one that does not exist, or if a binary is missing: a mistake in
+ *         the role, not the user's.
  */
 export function renderProcess(role: Role, layout: Layout): ProcessMachine {
     const files = role.files.map((file) => {
@@ -80,15 +51,16 @@ function withDefaults(service: Service): ProcessService {
         ...(service.ready ? { ready: service.ready } : {}),
         beforeStop: service.beforeStop ?? [],
         ...(service.afterStop ? { afterStop: service.afterStop } : {}),
+        ...(service.reload ? { reload: service.reload } : {}),
         ...(service.reloads ? { reloads: service.reloads } : {}),
         stopTimeoutSeconds: service.stopTimeoutSeconds ?? 10,
     };
 }
 
 /**
- * The services, each behind those it waits for.
+ * The services in an order in which each comes after those it waits for.
  *
- * @throws Error when services wait for each other or for one that does not exist.
+ * @throws Error if services wait for each other or for one that does not exist.
  */
 export function inOrder(services: readonly Service[]): Service[] {
     const ordered: Service[] = [];
@@ -104,22 +76,4 @@ export function inOrder(services: readonly Service[]): Service[] {
         ordered.push(...remaining.splice(next, 1));
     }
     return ordered;
-}
-
-/** A short fingerprint of a rendered machine, for telling whether two are the same. */
-export function fingerprint(machine: ProcessMachine): string {
-    return createHash("sha256")
-        .update(JSON.stringify(sortKeys(machine)))
-        .digest("hex")
-        .slice(0, 16);
-}
-
-function sortKeys(value: unknown): unknown {
-    if (Array.isArray(value)) return value.map(sortKeys);
-    if (value === null || typeof value !== "object") return value;
-    return Object.fromEntries(
-        Object.entries(value)
-            .sort(([a], [b]) => (a < b ? -1 : 1))
-            .map(([key, inner]) => [key, sortKeys(inner)]),
-    );
 }

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# The pipeline's preview on one's own computer: the same preparation, the same program, the same engine, and the comment
-# as a file.
+# Runs the pipeline's preview on your computer, with the same preparation, program and engine. Writes the comment to a file.
 # usage: scripts/ci/preview.sh STACK [REPORT.md]
 set -euo pipefail
 stack=${1:?usage: scripts/ci/preview.sh STACK [REPORT.md]}

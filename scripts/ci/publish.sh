@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Uploads what machines fetch at boot (made by scripts/ci/prepare.sh) to where gateway:image.artifacts is served from.
-# Files are named by their checksums: none is ever changed or removed, so that running machines can still be replaced.
+# Uploads the files that machines fetch at boot (built by scripts/ci/prepare.sh) to the bucket behind gateway:image.artifacts.
+# Checksums name the files. It never changes or removes one, so that the loop can still replace running machines.
 # usage: scripts/ci/publish.sh s3://BUCKET/FOLDER
 set -euo pipefail
 destination=${1:?usage: scripts/ci/publish.sh s3://BUCKET/FOLDER}

@@ -1,18 +1,19 @@
-/** Commands of this computer, as the tool runs them. */
-import { lastLines, type RunOptions, run } from "../../scripts/tools/processes";
+/** Commands of this computer that the tool runs. */
+import { lastLines, type RunOptions, run } from "../../toolchain/processes";
 
-/** Longest time of a command that should take no time at all, milliseconds. */
+/** Deadline of commands that normally take no time, milliseconds. */
 const TIMEOUT = 30_000;
 
-/** Options of a command that have a default here. */
+/** Options of a command that have defaults. */
 export type CommandOptions = Partial<RunOptions>;
 
 /**
- * Runs a command without a shell, to its end; it dies with this process.
+ * Runs a command without a shell, and waits for its end. The command ends if this process ends.
  *
- * @param name what it is called in messages; by default all its words.
+ * @param name its name in messages; default: all its words.
  * @returns its standard output, without white space at its end.
- * @throws Error with its last words when it fails, cannot be run, or takes longer than `timeoutMs` (default: 30 s).
+ * @throws Error with the last lines of its output if it fails, cannot start, or takes longer than `timeoutMs` (default:
+ *         30 s).
  */
 export async function command(
     argv: readonly string[],

@@ -1,17 +1,19 @@
-/** A machine's disk: what it changes of the image is on a file system of its own, of a size of its own, that can be full. */
+/**
+ * A machine's disk. The machine's changes to the image go to a separate file system of limited size, which can be full.
+ */
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { command } from "./command";
 import { LAB_FOLDER } from "./lab";
 
-/** Size of a disk that is not told, MB. It takes only what is written to it. */
+/** Default size of a disk, MB. It takes only the space that is written. */
 const MEGABYTES = 2048;
 const BLOCK = 4096;
 
 /** A machine's disk, mounted. */
 export class Disk {
     private constructor(
-        /** Where it is mounted, and what else there is about the machine. */
+        /** The folder of the mount, and of other files of the machine. */
         readonly folder: string,
     ) {}
 
@@ -29,7 +31,7 @@ export class Disk {
     }
 
     /**
-     * Makes a disk with the image's content.
+     * Creates a disk with the image's content.
      *
      * @param name the machine's.
      * @param megabytes how much the machine can write; default 2048.
@@ -37,7 +39,7 @@ export class Disk {
     static async make(name: string, image: string, megabytes = MEGABYTES): Promise<Disk> {
         const disk = new Disk(join(LAB_FOLDER, name));
         for (const folder of [disk.root, disk.own]) mkdirSync(folder, { recursive: true });
-        // Not in memory. Its name is gone as soon as it is mounted, and it itself once it is not mounted any more.
+        // Not in memory. The file loses its name as soon as it is mounted, and vanishes once it is unmounted.
         const work = mkdtempSync("/var/tmp/gateway-lab-");
         try {
             const file = join(work, "disk");
@@ -50,16 +52,16 @@ export class Disk {
         }
         const [upper, working] = [join(disk.own, "upper"), join(disk.own, "work")];
         for (const folder of [upper, working]) mkdirSync(folder);
-        // Volatile: to wait for this computer's disk would only make everybody slow.
+        // Volatile, because waits for this computer's disk would only slow everything down.
         const options = `lowerdir=${image},upperdir=${upper},workdir=${working},volatile`;
         await command(["mount", "-t", "overlay", "overlay", "-o", options, disk.root]);
         return disk;
     }
 
-    /** Leaves not a byte to the machine. */
+    /** Fills the disk to the last byte. */
     async fill(): Promise<void> {
         const { bavail, bsize } = statfsSync(this.own);
-        // Reserved, not written: the file system's own notes about it take some blocks besides.
+        // Reserved, not written. The file system's own records of it take some more blocks.
         const size = Math.floor(bavail * bsize * 0.99);
         if (size > 0) await command(["fallocate", "--length", String(size), this.filler]);
         const file = openSync(this.filler, "a");
@@ -72,12 +74,12 @@ export class Disk {
         }
     }
 
-    /** Gives back what {@link fill} took. */
+    /** Frees the space that {@link fill} took. */
     free(): void {
         rmSync(this.filler, { force: true });
     }
 
-    /** Removes it; no machine runs on it. */
+    /** Removes it. No machine may run on it. */
     async remove(): Promise<void> {
         await command(["umount", this.root]);
         await command(["umount", this.own]);

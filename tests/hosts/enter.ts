@@ -1,13 +1,13 @@
 /**
- * `tsx tests/hosts/enter.ts COMMAND...`: runs a command in a lab of its own (`lab.ts`), where it can boot machines. Where this
- * computer cannot, the command is run all the same, so that tests can say that they are skipped, and why.
+ * `tsx tests/hosts/enter.ts COMMAND...` runs a command in a new lab (`lab.ts`), where it can boot machines. If this
+ * computer cannot make a lab, the command runs outside of one, so that tests can say why they are skipped.
  */
 import { spawnSync } from "node:child_process";
 import { whyNoMachines } from "./image";
 import { runInLab } from "./lab";
 
 async function main([program, ...args]: readonly string[]): Promise<number> {
-    if (!program) throw new Error("which command is to be run in a lab?");
+    if (!program) throw new Error("usage: tsx tests/hosts/enter.ts COMMAND...");
     if (whyNoMachines()) return spawnSync(program, args, { stdio: "inherit" }).status ?? 1;
     return runInLab([program, ...args], (line) => console.error(line));
 }

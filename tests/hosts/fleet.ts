@@ -1,44 +1,44 @@
 /**
- * A fleet: for each instance that the API of a cloud says should run, a machine that runs. The API may be an emulator, or a control
+ * A fleet runs a machine for each instance that a cloud's API says should run. The API may be an emulator, or a control
  * plane without hypervisors: it believes that it has machines, and the machines are real.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { Host, type HostArgs } from "./host";
 import type { Lab } from "./lab";
 
-/** An instance as a cloud's API tells of it. */
+/** An instance as a cloud's API shows it. */
 export interface Instance extends Omit<HostArgs, "lab"> {
-    /** The cloud's name for it, never used again for another one. */
+    /** The cloud's id of it, which is never used again. */
     readonly id: string;
 }
 
-/** What a cloud says, and wants to be told. */
+/** The fleet's view of a cloud, and what it reports back. */
 export interface Cloud {
-    /** All instances that should run just now. What it throws changes nothing: the next look is as good. */
+    /** All instances that should run now. If it throws, nothing changes until the next look. */
     instances(): Promise<readonly Instance[]>;
     /** The instance's cloud-init has ended. */
     onBooted?(instance: Instance, host: Host): Promise<void> | void;
-    /** The instance could not be started, or its cloud-init failed. It is not tried again. */
+    /** The instance did not start, or its cloud-init failed. The fleet does not try again. */
     onFailed?(instance: Instance, reason: Error): Promise<void> | void;
-    /** The instance's machine is no more, because it should not run. */
+    /** The instance's machine was destroyed, because it should not run. */
     onGone?(instance: Instance): Promise<void> | void;
 }
 
-/** How a fleet works. */
+/** Settings of a fleet. */
 export interface FleetOptions {
     /** Milliseconds between two looks at the API; default 500. */
     readonly every?: number;
-    /** How many machines boot at the same time; default 3. */
+    /** The number of machines that may boot at the same time; default 3. */
     readonly atOnce?: number;
-    /** Milliseconds that a machine may take, when it should not run any more, to end by itself; default 0: its power is taken away. */
+    /** Milliseconds that a machine has to shut down when it should not run any more. Default 0: it loses its power. */
     readonly gracePeriod?: number;
     /** Milliseconds that a boot may take; default two minutes. */
     readonly bootTimeout?: number;
-    /** Told what the fleet does; by default nobody is. */
+    /** Receives messages about what the fleet does. Default: nobody. */
     readonly say?: (line: string) => void;
 }
 
-/** An instance, and how far its machine is. */
+/** An instance, and the state of its machine. */
 interface Member {
     readonly instance: Instance;
     host: Host | undefined;
@@ -61,7 +61,7 @@ export class Fleet {
         private readonly options: FleetOptions = {},
     ) {}
 
-    /** The machine of an instance, once it was started; undefined when there is none. */
+    /** The machine of an instance, once it has started; undefined if there is none. */
     hostOf(id: string): Host | undefined {
         return this.members.get(id)?.host;
     }
@@ -72,13 +72,13 @@ export class Fleet {
         return new Map(booted.map(([id, { host }]) => [id, host as Host]));
     }
 
-    /** The instances whose machines could not be started, and why. */
+    /** The instances whose machines did not start, and why. */
     get failed(): ReadonlyMap<string, Error> {
         const failed = [...this.members].filter(([, { reason }]) => reason);
         return new Map(failed.map(([id, { reason }]) => [id, reason as Error]));
     }
 
-    /** Starts to look. Returns at once. */
+    /** Starts to watch the API. Returns at once. */
     start(): void {
         this.looking ??= this.loop();
     }
@@ -87,7 +87,7 @@ export class Fleet {
         const { signal } = this.stopping;
         while (!signal.aborted) {
             await this.look();
-            // Ended by the signal.
+            // The signal ended it.
             await delay(this.options.every ?? 500, undefined, { signal }).catch(() => undefined);
         }
     }
@@ -99,16 +99,16 @@ export class Fleet {
             if (!this.stopping.signal.aborted) this.adjust(instances);
         } catch (error) {
             const { message } = error as Error;
-            if (message !== this.trouble) this.say(`the API does not tell: ${message}`);
+            if (message !== this.trouble) this.say(`the API does not answer: ${message}`);
             this.trouble = message;
         }
     }
 
-    /** Makes the machines what they should be; what takes time goes on after it. */
+    /** Starts and ends machines as the API says. What takes time continues afterwards. */
     private adjust(instances: readonly Instance[]): void {
         const wanted = new Map(instances.map((instance) => [instance.id, instance]));
         for (const member of this.members.values()) {
-            // One that is just being made goes at a later look.
+            // A machine that is being created is destroyed at a later look.
             const isBeingMade = member.state === "booting" && !member.host;
             if (!wanted.has(member.instance.id) && !isBeingMade && member.state !== "going")
                 this.track(this.end(member));
@@ -122,7 +122,10 @@ export class Fleet {
         }
     }
 
-    /** Not too many at once; and one with the address of another, as a replacement has it, once that one is gone. */
+    /**
+     * Limits the number of boots at a time. A machine with the address of another, such as a replacement, waits until
+     * that one is gone.
+     */
     private mayBoot({ instance }: Member): boolean {
         const others = [...this.members.values()].filter((other) => other.instance.id !== instance.id);
         const booting = others.filter(({ state }) => state === "booting").length;
@@ -142,7 +145,7 @@ export class Fleet {
             member.state = "booted";
             this.say(`${instance.id}: booted in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`);
         } catch (error) {
-            // It should not run any more, and was destroyed.
+            // It was destroyed meanwhile, because it should not run any more.
             if (member.state !== "booting") return;
             member.state = "failed";
             member.reason = error as Error;
@@ -161,7 +164,7 @@ export class Fleet {
         if (host) {
             this.say(`${instance.id}: should not run any more`);
             const { gracePeriod = 0 } = this.options;
-            // One that does not end in time, or cannot be told to, has its power taken away.
+            // A machine that does not shut down in time, or cannot be asked to, loses its power.
             if (gracePeriod > 0) await host.shutdown(gracePeriod).catch(() => undefined);
             await host.destroy();
             this.say(`${instance.id}: gone`);
@@ -170,7 +173,7 @@ export class Fleet {
         await this.tell(() => this.cloud.onGone?.(instance));
     }
 
-    /** What a cloud does when it is told must not hurt the fleet. */
+    /** A failure of the cloud's callback must not affect the fleet. */
     private async tell(call: () => Promise<void> | void): Promise<void> {
         try {
             await call();
@@ -192,7 +195,7 @@ export class Fleet {
         this.options.say?.(line);
     }
 
-    /** Ends the looking, waits for what is under way, and destroys all machines. */
+    /** Stops watching, waits for operations in progress, and destroys all machines. */
     async stop(): Promise<void> {
         this.stopping.abort();
         await this.looking;

@@ -1,8 +1,8 @@
-/** One machine: systemd and cloud-init in a container, with a disk, a network and cgroups of its own. */
+/** One machine: systemd and cloud-init in a container, with its own disk, network and cgroups. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { waitFor } from "../../supervisor/wait";
+import { waitFor } from "../../lib/wait";
 import { makeCgroup, memoryOf, removeCgroup } from "./cgroups";
 import { type CommandOptions, command } from "./command";
 import { Disk } from "./disk";
@@ -10,44 +10,53 @@ import { imagePath } from "./image";
 import type { Inhabitant, Lab } from "./lab";
 import { type Addressing, type Slowness, Wire } from "./wire";
 
-/** What a machine is made of. */
+/** The parts of a machine. */
 export interface HostArgs extends Addressing {
     readonly lab: Lab;
     /** Unique in the lab; letters, digits and hyphens. */
     readonly name: string;
-    /** As cloud-init gets it: text, or compressed. What an API returns in base64 is `Buffer.from(text, "base64")`. */
+    /**
+     * As cloud-init gets it: text, or compressed. If an API returns it in base64, pass `Buffer.from(text, "base64")`.
+     */
     readonly userData: string | Uint8Array;
-    /** What the cloud says about the instance; by default its `instance-id` and its `local-hostname` are the name. */
+    /** The cloud's metadata of the instance. By default, its `instance-id` and `local-hostname` are the name. */
     readonly metaData?: Readonly<Record<string, unknown>>;
-    /** How much it can write, MB; default 2048. */
+    /** Space that it can write, MB; default 2048. */
     readonly diskMegabytes?: number;
     /**
-     * The cloud's metadata service as this machine sees it, at 169.254.169.254: a program of its own, or `lab`, whoever listens
-     * there in the lab (`Lab.addMetadataAddress`) and tells machines apart by their addresses. None by default.
+     * The cloud's metadata service as this machine sees it, at 169.254.169.254. It is either a separate program, or
+     * `lab`: the program that listens there in the lab (`Lab.addMetadataAddress`) and tells machines apart by their
+     * addresses. Default: none.
      */
     readonly metadataServer?: MetadataServer | "lab";
 }
 
-/** A program that answers on 169.254.169.254:80, in the machine's network but not on it: what happens to the machine does not hurt it. */
+/**
+ * A program that answers on 169.254.169.254:80 in the machine's network, but does not run on the machine: the machine's
+ * faults do not affect it.
+ */
 export interface MetadataServer {
     readonly argv: readonly string[];
     readonly environment?: Readonly<Record<string, string>>;
 }
 
-/** Milliseconds: for systemd to be there, a metadata service to listen, cloud-init to end, a clean end, and what has been killed to be gone. */
+/**
+ * Deadlines in milliseconds: until systemd runs, a metadata service listens, cloud-init ends, a machine shuts down, and
+ * a killed process is gone.
+ */
 const TIMEOUTS = { systemd: 15_000, metadata: 10_000, boot: 120_000, shutdown: 90_000, gone: 10_000 };
-/** systemd's "power off" (`SIGRTMIN+4`), by number because Node knows no name. */
+/** systemd's "power off" (`SIGRTMIN+4`), by number, because Node has no name for it. */
 const SIGNAL_POWER_OFF = 38;
-/** With this exit code systemd-nspawn says that the machine wants to be started again. */
+/** With this exit code, systemd-nspawn says that the machine asks for a reboot. */
 const REBOOT = 133;
-/** What a cloud would have made of the machine's folders before. */
+/** The folders that a cloud would have set up before the boot. */
 const SEED = "var/lib/cloud/seed/nocloud";
-/** Puts itself into cgroups, and becomes the command after `--`. */
+/** Enters cgroups, and becomes the command after `--`. */
 const IN_CGROUPS = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec "$@"';
-/** The environment of a command inside, as a login of root would have it. */
+/** The environment of a command inside, as root has it after a login. */
 const ENVIRONMENT = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"];
 
-/** A machine. It dies with the lab, if nobody destroys it before. */
+/** A machine. It ends with the lab, unless it is destroyed before. */
 export class Host implements Inhabitant {
     readonly name: string;
     readonly address: string;
@@ -57,7 +66,7 @@ export class Host implements Inhabitant {
     private metadata: ChildProcess | undefined;
     private destroyed: Promise<void> | undefined;
     private isCutOff = false;
-    /** Since it ended in order to be started again, until it is. */
+    /** Set while it waits for the start that completes a reboot. */
     private rebooting: Promise<void> | undefined;
 
     private constructor(
@@ -71,13 +80,15 @@ export class Host implements Inhabitant {
     }
 
     /**
-     * Makes a machine and starts it. Does not wait for cloud-init ({@link booted}).
+     * Creates a machine and starts it. It does not wait for cloud-init ({@link booted}).
      *
-     * @throws Error when the name or the address is no good, or taken, or the machine does not start; then nothing is left of it.
+     * @throws Error if the name or the address is invalid or taken, or the machine does not start. Nothing is left of
+     *         it then.
      */
     static async boot(args: HostArgs): Promise<Host> {
         const { lab, name } = args;
-        if (!/^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/.test(name)) throw new Error(`"${name}" is no name of a machine`);
+        if (!/^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/.test(name))
+            throw new Error(`"${name}" is not a valid name of a machine`);
         lab.reserve(name, args.address);
         const undo: (() => Promise<void>)[] = [async () => lab.release(name)];
         try {
@@ -121,7 +132,7 @@ export class Host implements Inhabitant {
         );
     }
 
-    /** Starts a process of this computer on behalf of the machine; what it prints goes to a file. */
+    /** Starts a process of this computer for the machine; its output goes to a file. */
     private spawn(
         argv: readonly string[],
         log: string,
@@ -134,7 +145,7 @@ export class Host implements Inhabitant {
             env: { ...process.env, ...environment },
         });
         closeSync(output);
-        // It is seen by its state.
+        // Its state shows the failure.
         child.on("error", () => undefined);
         return child;
     }
@@ -147,28 +158,28 @@ export class Host implements Inhabitant {
         return `${this.lab.cgroup}/${this.name}`;
     }
 
-    /** What the machine is just now; it may also have switched itself off. */
+    /** The machine's present state. It may also have switched itself off. */
     get state(): "running" | "off" | "destroyed" {
         if (this.destroyed) return "destroyed";
         return this.rebooting || (this.nspawn && isRunning(this.nspawn)) ? "running" : "off";
     }
 
-    /** What it printed on its console, since it was made. */
+    /** Its console's output, since it was created. */
     get console(): string {
         return readFileSync(this.logFile("console"), "utf8");
     }
 
-    /** Its root directory, as a path of this computer; also while it is off. */
+    /** Its root directory, as a path of this computer; also valid while it is off. */
     get root(): string {
         return this.disk.root;
     }
 
-    /** Bytes of memory that it uses, caches of files included; undefined where nobody counts them. */
+    /** Bytes of memory that it uses, including caches of files; undefined if the kernel does not count them. */
     get memory(): number | undefined {
         return memoryOf(this.cgroup);
     }
 
-    /** Switches the machine on; with what it had on its disk when it was switched off. */
+    /** Switches the machine on, with the content that its disk had when it was switched off. */
     async start(): Promise<void> {
         if (this.state !== "off") throw new Error(`${this.name} is ${this.state}`);
         await this.launch();
@@ -177,10 +188,10 @@ export class Host implements Inhabitant {
     private async launch(): Promise<void> {
         const nspawn = [
             ...["systemd-nspawn", "--quiet", "--boot", `--directory=${this.disk.root}`, `--machine=${this.name}`],
-            // There need be no systemd outside.
+            // This works without systemd outside.
             ...["--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off"],
             `--network-namespace-path=${this.wire.path}`,
-            // To take addresses, as keepalived does.
+            // To add addresses, as keepalived does.
             "--capability=CAP_NET_ADMIN",
         ];
         if (!this.isCutOff) await this.wire.join();
@@ -207,11 +218,11 @@ export class Host implements Inhabitant {
         );
     }
 
-    /** A machine that is off answers nothing; one that wants to boot again does. */
+    /** A machine that is off answers nothing. One that wants to reboot starts again. */
     private onExit(code: number | null): void {
         const next = code === REBOOT ? this.launch() : this.wire.cut();
         const settled = next
-            // It is seen by its state.
+            // Its state shows the failure.
             .catch(() => undefined)
             .finally(() => {
                 if (this.rebooting === settled) this.rebooting = undefined;
@@ -220,10 +231,10 @@ export class Host implements Inhabitant {
     }
 
     /**
-     * Waits until cloud-init has done all that the user data says.
+     * Waits until cloud-init has completed the user data.
      *
      * @param timeout milliseconds; default two minutes.
-     * @throws Error when it takes longer, cloud-init reports errors, or the machine went off.
+     * @throws Error if it takes longer, cloud-init reports errors, or the machine went off.
      */
     async booted(timeout = TIMEOUTS.boot): Promise<this> {
         const result = await waitFor(
@@ -244,7 +255,7 @@ export class Host implements Inhabitant {
      * Runs a command inside, as root.
      *
      * @returns its standard output, without white space at its end.
-     * @throws Error with its last words when it fails or takes longer than `timeoutMs` (default: 30 s).
+     * @throws Error with the last lines of its output if it fails or takes longer than `timeoutMs` (default: 30 s).
      */
     exec(argv: readonly string[], options: CommandOptions = {}): Promise<string> {
         if (this.state !== "running") return Promise.reject(new Error(`${this.name} is ${this.state}`));
@@ -252,12 +263,15 @@ export class Host implements Inhabitant {
         return command([...inside, ...argv], options, `${this.name}: ${argv.join(" ")}`);
     }
 
-    /** Sends a signal to every process of a service inside, as `SIGSTOP`: it has a connection for everyone, and an answer for nobody. */
+    /**
+     * Sends a signal to every process of a service inside. After `SIGSTOP`, the service accepts connections but answers
+     * nothing.
+     */
     async signal(service: string, name: NodeJS.Signals): Promise<void> {
         await this.exec(["systemctl", "kill", `--signal=${name}`, service]);
     }
 
-    /** The journal, of one unit or all, from its disk: also of a machine that is off. */
+    /** The journal of one unit or of all. It comes from the disk, so it is readable while the machine is off. */
     journal(unit?: string): Promise<string> {
         const of = unit ? [`--unit=${unit}`] : [];
         return command([
@@ -269,7 +283,7 @@ export class Host implements Inhabitant {
         ]);
     }
 
-    /** Takes the power away: no process gets to say anything any more, nor does the kernel, and connects time out. */
+    /** Takes the power away. No process and no kernel sends anything any more, and connects time out. */
     async powerOff(): Promise<void> {
         if (this.state !== "running") return;
         await this.wire.cut();
@@ -277,7 +291,7 @@ export class Host implements Inhabitant {
         await this.hasExited(TIMEOUTS.gone);
     }
 
-    /** Ends it as `poweroff` does, so that services can stop in their way. @param timeout milliseconds; default 90 s. */
+    /** Shuts it down as `poweroff` does, so that services stop in order. @param timeout milliseconds; default 90 s. */
     async shutdown(timeout = TIMEOUTS.shutdown): Promise<void> {
         if (this.state !== "running") return;
         process.kill(this.systemd, SIGNAL_POWER_OFF);
@@ -290,7 +304,7 @@ export class Host implements Inhabitant {
         await this.exited;
     }
 
-    /** Takes it off the network: it runs on, and connects, to and from it, time out. */
+    /** Cuts it off from the network. It continues to run, and connects to and from it time out. */
     async cutOff(): Promise<void> {
         this.isCutOff = true;
         await this.wire.cut();
@@ -302,7 +316,7 @@ export class Host implements Inhabitant {
         if (this.state === "running") await this.wire.join();
     }
 
-    /** Makes its network slow or lossy; without arguments, as it was. */
+    /** Makes its network slow or lossy. Without arguments, makes it normal again. */
     async slow(slowness?: Slowness): Promise<void> {
         if (slowness) await this.wire.slow(slowness);
         else await this.wire.unslow();
@@ -322,12 +336,12 @@ export class Host implements Inhabitant {
         try {
             await this.wire.knows(address);
         } catch (error) {
-            // One that is being removed just now needs to know nothing.
+            // A machine that is being removed needs no update.
             if (!this.destroyed) throw error;
         }
     }
 
-    /** Removes it with all that it had; the power goes first. Its address and name can be had again afterwards. */
+    /** Takes its power away and removes it. Its address and name are free afterwards. */
     destroy(): Promise<void> {
         this.destroyed ??= this.takeApart();
         return this.destroyed;
@@ -337,7 +351,7 @@ export class Host implements Inhabitant {
         await this.rebooting;
         await this.wire.cut();
         if (this.nspawn && isRunning(this.nspawn)) {
-            // Without systemd there is nothing but nspawn yet.
+            // Before systemd starts, there is only nspawn.
             process.kill(this.systemd || (this.nspawn.pid as number), "SIGKILL");
             await this.exited;
         }
@@ -350,7 +364,7 @@ export class Host implements Inhabitant {
         }
         await this.wire.remove();
         await this.disk.remove();
-        // Whoever was killed may take a moment to be gone.
+        // A killed process may take a moment to end.
         await waitFor(`the end of ${this.name}'s processes`, () => removeCgroup(this.cgroup), TIMEOUTS.gone);
         this.lab.release(this.name);
     }
@@ -360,14 +374,14 @@ function isRunning(child: ChildProcess): boolean {
     return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
 }
 
-/** The machine's first process: the child of systemd-nspawn that is systemd by now. */
+/** The machine's first process: the child of systemd-nspawn that has become systemd. */
 function firstProcess(nspawn: number): number | undefined {
     const children = readFileSync(`/proc/${nspawn}/task/${nspawn}/children`, "utf8").trim().split(" ");
     const found = children.find((pid) => pid && readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "systemd");
     return found ? Number(found) : undefined;
 }
 
-/** Whether somebody in the network of a process listens on a TCP port. */
+/** Whether a program in the network of a process listens on a TCP port. */
 function listens(pid: number, port: number): boolean {
     const [LISTEN, hexPort] = ["0A", port.toString(16).padStart(4, "0").toUpperCase()];
     return ["tcp", "tcp6"].some((protocol) =>

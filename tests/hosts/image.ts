@@ -1,15 +1,15 @@
-/** The image that all machines start from: built once, and kept outside the checkout. */
+/** The image of all machines. It is built once and kept outside the checkout. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { requireFreeSpace, sweep, temporaryDirectory } from "../../scripts/tools/cache";
-import { withLock } from "../../scripts/tools/lock";
-import { findOnPath } from "../../scripts/tools/processes";
+import { withLock } from "../../lib/locks";
+import { requireFreeSpace, sweepTemporaries, temporaryDirectory } from "../../toolchain/cache";
+import { findOnPath } from "../../toolchain/processes";
 import { command } from "./command";
 
-/** Programs that the tool runs, and the packages that have them. */
+/** Programs that the tool runs, and the packages that provide them. */
 const PROGRAMS: Readonly<Record<string, string>> = {
     "systemd-nspawn": "systemd-container",
     debootstrap: "debootstrap",
@@ -20,25 +20,28 @@ const PROGRAMS: Readonly<Record<string, string>> = {
     setpriv: "util-linux",
     unshare: "util-linux",
 };
-/** The recipe, whose content is part of the image's name. */
+/** The recipe. Its content is part of the image's name. */
 const RECIPE = join(__dirname, "image", "build.sh");
-/** Most that installing packages, and building, may take, milliseconds. The latter takes about a minute and a half. */
-const [INSTALL_TIMEOUT, BUILD_TIMEOUT] = [300_000, 1_200_000];
-/** What a build needs at its height, bytes; the image has 600 MB. */
+/** Deadlines for installing packages and for building, milliseconds. A build takes about a minute and a half. */
+const [INSTALL_TIMEOUT, BUILD_TIMEOUT] = [1_200_000, 1_200_000];
+/** The space that a build needs at its peak, bytes. The image has 600 MB. */
 const BUILD_BYTES = 1_000_000_000;
 
-/** Why this computer cannot boot machines at all; undefined when it can. What is only missing is installed. */
+/**
+ * Why this computer cannot boot machines at all; undefined if it can. Missing packages do not count, because they can
+ * be installed.
+ */
 export function whyNoMachines(): string | undefined {
     if (process.platform !== "linux") return "machines are containers, which only Linux has";
     if (process.getuid?.() !== 0) return "booting machines takes root";
     const absent = missingPackages();
     if (absent.length === 0) {
-        // Root of a container may have no more rights than anybody.
+        // Root in a container may have no more rights than an ordinary user.
         const { status, stderr } = spawnSync("unshare", ["--net", "--mount", "--pid", "--fork", "true"]);
-        if (status !== 0) return `root may make no namespaces here: ${stderr.toString().trim()}`;
+        if (status !== 0) return `root cannot create namespaces here: ${stderr.toString().trim()}`;
     }
     if (absent.length > 0 && !findOnPath("apt-get"))
-        return `missing, and no apt-get to install them: ${absent.join(", ")}`;
+        return `missing, and there is no apt-get to install them: ${absent.join(", ")}`;
     return undefined;
 }
 
@@ -47,13 +50,16 @@ function missingPackages(): string[] {
     return [...new Set(absent.map((program) => PROGRAMS[program] as string))];
 }
 
-/** Where images are: `$GATEWAY_HOSTS_CACHE`, or `gateway-hosts` below `$XDG_CACHE_HOME` (default `~/.cache`). */
+/** The folder of images: `$GATEWAY_HOSTS_CACHE`, or `gateway-hosts` below `$XDG_CACHE_HOME` (default `~/.cache`). */
 export function imageCache(environment: NodeJS.ProcessEnv = process.env): string {
     if (environment.GATEWAY_HOSTS_CACHE) return resolve(environment.GATEWAY_HOSTS_CACHE);
     return join(resolve(environment.XDG_CACHE_HOME || join(homedir(), ".cache")), "gateway-hosts");
 }
 
-/** The image's folder, there or not: another recipe, or another release of the computer's distribution, is another image. */
+/**
+ * The image's folder, whether it exists or not. Another recipe, or another release of the computer's distribution,
+ * gives another image.
+ */
 export function imagePath(): string {
     const release = /^(ID|VERSION_ID)=.*$/gm;
     const distribution = readFileSync("/etc/os-release", "utf8").match(release)?.sort().join(" ") ?? "";
@@ -63,36 +69,52 @@ export function imagePath(): string {
 }
 
 /**
- * Builds the image, if it is not there, and installs what that and the machines need. It gets its name when it is whole;
- * whoever else wants it waits. A build that was killed leaves nothing but a folder that the next one removes.
+ * Builds the image if it does not exist, and installs what the build and the machines need. The image gets its name
+ * once it is complete. Other processes that want it wait. A build that was killed leaves only a folder, which the next
+ * one removes.
  *
- * @param say told what is done.
+ * @param say receives messages about the progress.
  * @returns its folder.
- * @throws Error saying what could not be done.
+ * @throws Error that says what failed.
  */
 export async function ensureImage(say: (line: string) => void = () => undefined): Promise<string> {
     const reason = whyNoMachines();
     if (reason) throw new Error(reason);
     const cache = imageCache();
     const onWait = ({ pid }: { pid: number }) => say(`waiting for process ${pid}, which builds the image`);
-    return await withLock(cache, "image", { onWait }, async () => {
+    return await withLock(join(cache, "image", ".lock"), { onWait }, async () => {
         await installPackages(say);
         const image = imagePath();
         if (existsSync(image)) return image;
-        sweep(cache);
+        sweepTemporaries(cache);
         requireFreeSpace(cache, BUILD_BYTES);
         await build(image, say);
         return image;
     });
 }
 
+/**
+ * Runs apt-get, one at a time: suites that run side by side install packages of their own.
+ *
+ * @param cwd the folder to run it in. Default: that of this process.
+ * @throws Error with its last words when it fails.
+ */
+export async function aptGet(args: readonly string[], cwd?: string): Promise<void> {
+    // What else runs apt-get on this computer may hold dpkg's own lock.
+    const always = ["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"];
+    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+    const options = { env, timeoutMs: INSTALL_TIMEOUT, ...(cwd && { cwd }) };
+    await withLock(join(imageCache(), "apt", ".lock"), {}, () =>
+        command(["apt-get", ...always, ...args], options, `apt-get ${args[0]}`),
+    );
+}
+
 async function installPackages(say: (line: string) => void): Promise<void> {
     const absent = missingPackages();
     if (absent.length === 0) return;
     say(`installing ${absent.join(", ")}`);
-    const options = { timeoutMs: INSTALL_TIMEOUT, env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } };
-    await command(["apt-get", "-q", "update"], options);
-    await command(["apt-get", "-q", "install", "-y", "--no-install-recommends", ...absent], options);
+    await aptGet(["update"]);
+    await aptGet(["install", "--no-install-recommends", ...absent]);
 }
 
 async function build(image: string, say: (line: string) => void): Promise<void> {
@@ -102,7 +124,7 @@ async function build(image: string, say: (line: string) => void): Promise<void> 
     try {
         const root = join(work, "root");
         mkdirSync(root);
-        // What it mounts and starts ends with it, also when it is killed.
+        // Its mounts and processes end with it, even if it is killed.
         const alone = [
             "unshare",
             "--mount",

@@ -1,14 +1,15 @@
 import * as assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { bundle } from "../../components/bundles";
-import { gatewayHome } from "../../components/local/home";
+import { gatewayHome } from "../../lib/home";
+import { waitFor } from "../../lib/wait";
+import { type ArtifactManifest, cloudLayout } from "../../programs/boot/description";
 import { keepalived } from "../../roles/keepalived";
 import { haproxyBalancer } from "../../roles/loadBalancer/balancer";
-import { type ArtifactManifest, cloudLayout, renderCloudInit } from "../../roles/render/cloudInit";
+import { renderCloudInit } from "../../roles/render/cloudInit";
 import { mergeRoles } from "../../roles/role";
-import { type ToolName, toolPath } from "../../scripts/tools";
-import { waitFor } from "../../supervisor/wait";
+import { type ToolName, toolPath } from "../../toolchain";
+import { SourceBundles } from "../../toolchain/bundles";
 import { command } from "./command";
 import { Host } from "./host";
 import { Lab } from "./lab";
@@ -19,8 +20,10 @@ const PORTS = { artifacts: 8080, clients: 9190 };
 const ADDRESSES = ["198.18.20.1", "198.18.20.2"] as const;
 const SHARED = "198.18.20.10";
 
-/** Balancers that share an address, as on OpenStack; without gateways, which the address does not depend on. */
-describe("the address that balancers share, on booted machines", function () {
+/**
+ * Balancers that share an address, as on OpenStack. There are no gateways, because the address does not depend on them.
+ */
+describe("the balancers' shared address, on booted machines", function () {
     this.timeout(180_000);
     let lab: Lab;
     let artifacts: Listening | undefined;
@@ -32,7 +35,7 @@ describe("the address that balancers share, on booted machines", function () {
             (name) => !toolPath(name),
         );
         if (missing.length > 0) {
-            // The machines need none of them, but the list of artifacts has all.
+            // The machines need none of them, but the list of artifacts names all.
             console.log(`      skipped: ${missing.join(", ")} missing; \`npm run tools\` gets them`);
             this.skip();
         }
@@ -53,9 +56,10 @@ describe("the address that balancers share, on booted machines", function () {
                             listen: "0.0.0.0",
                             healthCheck: { kind: "tcp" },
                             slots: 2,
+                            networks: ["198.18.0.0/15"],
                             maxConnections: 10,
                             drainSeconds: 1,
-                            reconcilerBundle: bundle("reconciler"),
+                            reconcilerBundle: new SourceBundles().bundle("reconciler"),
                             haproxyVersion: "2.6",
                         },
                         layout,
@@ -67,7 +71,7 @@ describe("the address that balancers share, on booted machines", function () {
                     layout,
                     artifacts: { kind: "url", base: `http://${lab.address}:${PORTS.artifacts}`, manifest },
                     secrets: { kind: "none" },
-                    boot: bundle("boot"),
+                    boot: new SourceBundles().bundle("boot"),
                 });
                 return Host.boot({ lab, name: layout.machine, address, userData: Buffer.from(userData, "base64") });
             }),
@@ -79,7 +83,7 @@ describe("the address that balancers share, on booted machines", function () {
         await lab?.close();
     });
 
-    /** Who has the address, of those that run. */
+    /** The running machines that hold the address. */
     const holders = async () => {
         const found = balancers.map(async (host) =>
             (await host.exec(["ip", "-brief", "address", "show", "dev", "host0"])).includes(`${SHARED}/32`),
@@ -89,7 +93,7 @@ describe("the address that balancers share, on booted machines", function () {
     };
     const oneHolder = async () => {
         const [holder, ...others] = await waitFor(
-            "one to have the address",
+            "one balancer to hold the address",
             async () => {
                 const all = await holders();
                 return all.length === 1 ? all : undefined;
@@ -102,7 +106,7 @@ describe("the address that balancers share, on booted machines", function () {
     };
     const moved = (to: Host) =>
         waitFor(
-            `${to.name} to have the address`,
+            `${to.name} to hold the address`,
             async () => {
                 const all = await holders();
                 return all.length === 1 && all[0] === to;
@@ -118,7 +122,7 @@ describe("the address that balancers share, on booted machines", function () {
             200,
         );
 
-    it("is had by one of them, at which clients get through", async () => {
+    it("is held by one of them, and clients reach it there", async () => {
         await Promise.all(
             balancers.map((host) =>
                 waitFor(
@@ -133,7 +137,7 @@ describe("the address that balancers share, on booted machines", function () {
         await clientsGetThrough();
     });
 
-    it("goes to the other when its balancer hangs, and stays there when that is well again", async () => {
+    it("moves to the other when its balancer hangs, and stays there after the recovery", async () => {
         const holder = await oneHolder();
         const other = balancers.find((host) => host !== holder) as Host;
         await holder.signal("gw-haproxy", "SIGSTOP");
@@ -149,7 +153,7 @@ describe("the address that balancers share, on booted machines", function () {
         assert.equal((await oneHolder()).name, other.name);
     });
 
-    it("goes to the other when its machine loses its power", async () => {
+    it("moves to the other when its machine loses its power", async () => {
         const holder = await oneHolder();
         const other = balancers.find((host) => host !== holder) as Host;
         await holder.powerOff();

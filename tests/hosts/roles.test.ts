@@ -1,31 +1,33 @@
 import * as assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Load, startLoad } from "../../bench/load";
-import { bundle } from "../../components/bundles";
-import { parseConfig } from "../../components/config";
 import { create as createCredentials } from "../../components/credentials/credentialsProvider";
-import { gatewayHome } from "../../components/local/home";
 import { machineName } from "../../components/machineNames";
-import { balancerRole, consulCluster, discoveryRole, gatewayRole, type Registry } from "../../components/roles";
+import { balancerRole, consulCluster, discoveryRole, gatewayRole, type Registry } from "../../components/machineRoles";
+import { parseConfig } from "../../config";
+import { type Load, startLoad } from "../../gateway-sample/load";
+import { gatewayHome } from "../../lib/home";
+import { waitFor } from "../../lib/wait";
+import { type ArtifactManifest, cloudLayout } from "../../programs/boot/description";
+import { instanceRef, type Layout } from "../../programs/machine";
 import { balancerStatusUrl } from "../../roles/loadBalancer/balancer";
-import { type ArtifactManifest, cloudLayout, renderCloudInit } from "../../roles/render/cloudInit";
-import { instanceRef, type Layout, type Role } from "../../roles/role";
-import { type ToolName, toolPath } from "../../scripts/tools";
-import { waitFor } from "../../supervisor/wait";
+import { renderCloudInit } from "../../roles/render/cloudInit";
+import type { Role } from "../../roles/role";
+import { type ToolName, toolPath } from "../../toolchain";
+import { SourceBundles } from "../../toolchain/bundles";
 import { command } from "./command";
 import { Host } from "./host";
 import { Lab } from "./lab";
 import { type Listening, serveFolder, serveParameters, serveRoleCredentials } from "./standIns";
 import { needsLab } from "./support/expect";
 
-// Only what is the same on every target is taken from it.
+// It uses only settings that are the same on every target.
 const { config } = parseConfig({ targets: "local" });
 const CONSUL = "198.18.10.1";
 const BALANCER = "198.18.20.1";
 const GATEWAYS = ["198.18.30.1", "198.18.30.2"] as const;
 const PREFIX = "/gateway/hosts";
-/** Where machines find artifacts and secrets, ports of the lab's own address. */
+/** Ports of the lab's own address, at which machines find artifacts and secrets. */
 const PORTS = { artifacts: 8080, parameters: 8081 };
 
 describe("the project's roles on booted machines", function () {
@@ -69,33 +71,36 @@ describe("the project's roles on booted machines", function () {
                     prefix: PREFIX,
                     endpoint: `http://${lab.address}:${PORTS.parameters}`,
                 },
-                boot: bundle("boot"),
+                boot: new SourceBundles().bundle("boot"),
             });
             return Host.boot({ lab, name, address, userData: Buffer.from(userData, "base64"), metadataServer: "lab" });
         };
         const { caCertificate, serverCertificate: certificate } = credentials;
         const cluster = consulCluster({ datacenter, join: [CONSUL], servers: 1, caCertificate });
         const registry: Registry = { kind: "consul", cluster };
+        const files = new SourceBundles();
+        const networks = ["198.18.0.0/15"];
         const { loadBalancerStack: stack, balancerPort: port, balancerSlots: slots, drainSeconds } = config;
         const [consul, balancer, ...gateways] = await Promise.all([
             boot(
                 machineName.discovery(0),
                 CONSUL,
-                (layout) => discoveryRole({ cluster, certificate, gatewayService: service.name }, layout),
+                (layout) => discoveryRole(files, { cluster, certificate, gatewayService: service.name }, layout),
                 cloudLayout(machineName.discovery(0), CONSUL),
             ),
             boot(
                 machineName.balancer(0),
                 BALANCER,
-                (layout) => balancerRole({ registry, stack, service, port, slots, drainSeconds }, layout),
+                (layout) =>
+                    balancerRole(files, { registry, stack, service, port, networks, slots, drainSeconds }, layout),
                 cloudLayout(machineName.balancer(0), BALANCER),
             ),
-            // They learn at boot who they are, as in an AutoScaling group.
+            // They learn their identity at boot, as in an AutoScaling group.
             ...GATEWAYS.map((address, index) =>
                 boot(
                     `i-${index}`,
                     address,
-                    (layout) => gatewayRole({ registry, service, balancers: { stack, port } }, layout),
+                    (layout) => gatewayRole(files, { registry, service, balancers: { stack, port } }, layout),
                     cloudLayout(`gw-${instanceRef("id")}`, instanceRef("address")),
                 ),
             ),
@@ -109,7 +114,7 @@ describe("the project's roles on booted machines", function () {
         await lab?.close();
     });
 
-    /** The gateways that the balancer sends calls to, by their addresses. */
+    /** The addresses of the gateways to which the balancer sends calls. */
     const inUse = async (): Promise<string[]> => {
         const csv = await (await fetch(`${balancerStatusUrl({ address: BALANCER })}/;csv`)).text();
         const [heading = "", ...rows] = csv.replace("# ", "").trim().split("\n");
@@ -132,7 +137,7 @@ describe("the project's roles on booted machines", function () {
             200,
         );
 
-    it("make a gateway that answers calls through its balancer, from their user data alone", async () => {
+    it("boot from user data alone to a gateway that answers calls through its balancer", async () => {
         const { consul, balancer, gateways } = hosts;
         for (const host of [consul, balancer, ...gateways]) {
             await waitFor(
@@ -148,12 +153,12 @@ describe("the project's roles on booted machines", function () {
         const calls = startLoad({ addresses: [`${BALANCER}:${config.balancerPort}`], ratePerSecond: 20 });
         await waitFor("fifty calls", () => calls.live.ok >= 50, 20_000);
         assert.deepEqual((await calls.stop()).failures, []);
-        // Its name is what the instance is called.
+        // Its name is the instance's id.
         assert.match((await gateways[0]?.exec(["grep", "-rh", "node_name", "/etc/gateway/consul"])) ?? "", /"gw-i-0"/);
         assert.equal(await gateways[0]?.exec(["systemctl", "--failed", "--quiet"]), "");
     });
 
-    it("lose no call when a gateway loses its power, and take it back when it is on again", async () => {
+    it("lose no call when a gateway loses its power, and send it calls again once it is back", async () => {
         const [first, second] = hosts.gateways as [Host, Host];
         await isInUse(...GATEWAYS);
         load = startLoad({

@@ -1,7 +1,7 @@
-"""slow.py PORT1 PORT2 DELAY_MS LOSS_PERCENT: carries Ethernet frames between two interfaces, both ways, each a while later or never.
+"""slow.py PORT1 PORT2 DELAY_MS LOSS_PERCENT: carries Ethernet frames between two interfaces, both ways, with a delay and losses.
 
-Does in user space what the queueing discipline netem does in kernels that have it. Frames are read and written with their
-virtio header, so that checksums and segments that the kernel leaves to the hardware stay as they are.
+It does in user space what the queueing discipline netem does in kernels that have it. It reads and writes frames with their virtio
+header. So checksums and segments that the kernel leaves to the hardware stay as they are.
 """
 import collections
 import random
@@ -42,7 +42,7 @@ def main(first, second, delay_ms, loss_percent):
             try:
                 port.send(frame)
             except OSError:
-                pass  # The interface is down, or its queue is full: the frame is lost, as any may be.
+                pass  # The interface is down, or its queue is full: the frame is lost, as on any network.
 
 
 if __name__ == "__main__":

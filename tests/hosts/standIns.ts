@@ -1,11 +1,11 @@
-/** Small stand-ins for what a cloud has besides machines, in the lab's network. */
+/** Small stand-ins for a cloud's services, in the lab's network. */
 import { createReadStream, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { METADATA_ADDRESS } from "./lab";
 
-/** Something that listens. */
+/** A listening server. */
 export interface Listening {
     readonly url: string;
     close(): Promise<void>;
@@ -28,10 +28,10 @@ export async function listen(address: string, port: number, handler: RequestList
     };
 }
 
-/** A web server with the files of a folder, as machines fetch artifacts from. */
+/** A web server for the files of a folder, from which machines fetch artifacts. */
 export function serveFolder(folder: string, address: string, port: number): Promise<Listening> {
     return listen(address, port, (request, response) => {
-        // Normalized, so that there is no way out of the folder.
+        // Normalized, so that a path cannot lead out of the folder.
         const path = join(folder, new URL(request.url ?? "/", "http://folder").pathname);
         const size = statSync(path, { throwIfNoEntry: false })?.size;
         if (size === undefined) {
@@ -39,13 +39,14 @@ export function serveFolder(folder: string, address: string, port: number): Prom
             return;
         }
         response.writeHead(200, { "content-length": size });
-        // A machine may lose its power while it reads.
+        // A machine may lose its power during a download.
         pipeline(createReadStream(path), response).catch(() => response.destroy());
     });
 }
 
 /**
- * AWS's parameters, for machines that find their secrets there: just the one operation that they use, and for whoever asks.
+ * AWS's parameter store, for machines that find their secrets there. It has only the operation that they use, and
+ * answers every caller.
  *
  * @param parameters by name.
  */
@@ -65,7 +66,9 @@ export function serveParameters(
     });
 }
 
-/** EC2's metadata service, version 2, with only the credentials of the instance's role, which open nothing. */
+/**
+ * EC2's metadata service, version 2, with only the credentials of the instance's role. They give no access to anything.
+ */
 export function serveRoleCredentials(): Promise<Listening> {
     const credentials = {
         Code: "Success",

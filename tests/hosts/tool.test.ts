@@ -3,7 +3,7 @@ import { type StdioOptions, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { waitFor } from "../../supervisor/wait";
+import { waitFor } from "../../lib/wait";
 import { sweepCgroups } from "./cgroups";
 import { command } from "./command";
 import { type Cloud, Fleet, type Instance } from "./fleet";
@@ -11,7 +11,7 @@ import { Host } from "./host";
 import { LAB_FOLDER, Lab } from "./lab";
 import { connectTo, heard, needsLab } from "./support/expect";
 
-/** A service that says one word to whoever connects, as user data. */
+/** User data with a service that sends one word to every connection. */
 function speaks(word: string, port = 7): string {
     const unit = `[Service]\nExecStart=/usr/bin/python3 -c "import socket; s = socket.create_server(('', ${port}))\\nwhile True: c, a = s.accept(); c.sendall(b'${word}'); c.close()"\n`;
     return `#cloud-config\n${JSON.stringify({
@@ -36,7 +36,7 @@ describe("machines booted from user data", function () {
         const identity = { "instance-id": "i-0123", "local-hostname": "ip-198-18-1-1" };
         [first, second] = await Promise.all([
             Host.boot({ lab, name: "first", address: "198.18.1.1", userData: speaks("first"), metaData: identity }),
-            // As an API gives it back.
+            // As an API returns it.
             Host.boot({
                 lab,
                 name: "second",
@@ -97,16 +97,16 @@ describe("machines booted from user data", function () {
         for (const host of [first, second]) await host.exec(["systemctl", "stop", "keepalived"]);
     });
 
-    it("have a metadata service of their own, which is not theirs to stop", async () => {
+    it("have a metadata service, which they cannot stop", async () => {
         await second.exec(["curl", "-sSf", "--max-time", "3", "http://169.254.169.254/"]);
         await assert.rejects(first.exec(["curl", "-sSf", "--max-time", "1", "http://169.254.169.254/"]), /curl/);
         assert.doesNotMatch(await second.exec(["ps", "-ef"]), /http.server/);
     });
 
-    it("say nothing when they are cut off, and go on when they are not", async () => {
+    it("are silent while they are cut off, and answer again afterwards", async () => {
         await serves(second.address);
         await second.cutOff();
-        // Longer than it takes to find out that nobody has an address, or that whoever had it is gone.
+        // Longer than the kernel takes to notice that nobody has an address, or that its owner is gone.
         await Promise.all([
             connectTo("198.18.1.2", 7, 10_000).then((outcome) => assert.equal(outcome, "silence")),
             assert.rejects(speaksAt("198.18.1.2", first, 10), /timed out/),
@@ -116,9 +116,9 @@ describe("machines booted from user data", function () {
         assert.equal(await speaksAt("198.18.1.2"), "second");
     });
 
-    it("are slow, or lose what they are sent, without losing their connections", async () => {
+    it("can have a slow or lossy network, without losing their connections", async () => {
         await serves(second.address);
-        // Much, so that the kernel leaves segments and checksums to the hardware, if anywhere.
+        // Large, so that the kernel leaves segments and checksums to the hardware if it ever does.
         await second.exec([
             "sh",
             "-c",
@@ -135,7 +135,7 @@ describe("machines booted from user data", function () {
 
         await second.slow({ delayMs: 100 });
         const pinged = await first.exec(["ping", "-c", "2", "-W", "10", "198.18.1.2"]);
-        // The least of them: a busy computer makes it longer, never shorter.
+        // The shortest of them. A busy computer makes round trips longer, never shorter.
         assert.ok(Number(/rtt min[^=]*= ([\d.]+)/.exec(pinged)?.[1]) >= 200, pinged);
         assert.equal(await first.exec(["sh", "-c", blob], { timeoutMs: 90_000 }), sum);
 
@@ -171,7 +171,7 @@ describe("machines booted from user data", function () {
         await write();
     });
 
-    it("lose their power, and keep their disk and journal", async () => {
+    it("can lose their power, and keep their disk and journal", async () => {
         await second.exec(["touch", "/root/kept"]);
         await second.powerOff();
         assert.equal(second.state, "off");
@@ -183,7 +183,7 @@ describe("machines booted from user data", function () {
         await second.exec(["test", "-e", "/root/kept"]);
     });
 
-    it("end cleanly, also by themselves, and boot again when they say so", async () => {
+    it("shut down cleanly, also by themselves, and reboot on request", async () => {
         const boots = async () => (await second.journal()).match(/systemd-journald.*Journal started/g)?.length ?? 0;
         const before = await boots();
         await second.exec(["systemctl", "reboot"]).catch(() => undefined);
@@ -196,13 +196,13 @@ describe("machines booted from user data", function () {
 
     it("cannot have another's name or address, nor one outside the lab", async () => {
         const boot = (name: string, address: string) => Host.boot({ lab, name, address, userData: "" });
-        await assert.rejects(boot("first", "198.18.1.9"), /there is a machine first/);
+        await assert.rejects(boot("first", "198.18.1.9"), /already has a machine first/);
         await assert.rejects(boot("third", "198.18.1.1"), /first has the address 198.18.1.1/);
-        await assert.rejects(boot("third", "10.0.0.1"), /10.0.0.1 is no address of a lab/);
-        await assert.rejects(boot("a/b", "198.18.1.9"), /no name/);
+        await assert.rejects(boot("third", "10.0.0.1"), /10.0.0.1 is not an address of a lab/);
+        await assert.rejects(boot("a/b", "198.18.1.9"), /not a valid name/);
     });
 
-    it("tell when their user data fails", async () => {
+    it("report user data that fails", async () => {
         const userData = '#cloud-config\nruncmd: [["false"]]\n';
         const host = await Host.boot({ lab, name: "third", address: "198.18.1.3", userData });
         await assert.rejects(host.booted(), /third did not boot.*scripts.user/);
@@ -210,16 +210,16 @@ describe("machines booted from user data", function () {
         assert.equal(host.state, "destroyed");
     });
 
-    it("can go while others come", async () => {
+    it("can be destroyed while others are created", async () => {
         const passing = await Host.boot({ lab, name: "passing", address: "198.18.1.8", userData: "" });
         const going = passing.destroy();
         await passing.knows("198.18.1.9");
         await going;
-        // Whoever came meanwhile may have asked who is there before it was gone.
+        // A machine that was created meanwhile may have asked for its neighbours before this one was gone.
         await passing.knows("198.18.1.9");
     });
 
-    it("run for the instances that an API tells of, and only for them", async () => {
+    it("run exactly for the instances that an API lists", async () => {
         const instance = (id: string, address: string): Instance => ({ id, name: id, address, userData: speaks(id) });
         let instances: Instance[] = [instance("i-1", "198.18.2.1"), instance("i-2", "198.18.2.2")];
         const events: string[] = [];
@@ -233,7 +233,7 @@ describe("machines booted from user data", function () {
         try {
             await waitFor("two machines", () => fleet.booted.size === 2, 60_000);
             await serves("198.18.2.1");
-            // Another instance with the address of one that goes, as a replaced server has it.
+            // Another instance with the address of one that ends, as for a replaced server.
             instances = [instance("i-2", "198.18.2.2"), instance("i-3", "198.18.2.1")];
             await waitFor("its successor", () => fleet.booted.has("i-3"), 60_000);
             await serves("198.18.2.1");
@@ -246,7 +246,7 @@ describe("machines booted from user data", function () {
         assert.equal(await connectTo("198.18.2.2", 7, 1000), "silence");
     });
 
-    it("die with their lab, even when that is killed", async () => {
+    it("end with their lab, even if it is killed", async () => {
         const before = processes();
         const added = () => processes().filter((each) => !before.includes(each));
         const argv = ["--import=tsx", join(__dirname, "enter.ts"), process.execPath, "--import=tsx"];
@@ -264,7 +264,7 @@ describe("machines booted from user data", function () {
             throw new Error(added().join(" | ").replaceAll("\0", " "));
         };
         await waitFor("their end", noneLeft, 10_000);
-        // All that is left has no owner and no process, and goes when another lab is made.
+        // What remains has no owner and no process. The next lab removes it.
         const left = () => {
             sweepCgroups();
             return cgroupsOf(other.pid as number);
@@ -285,7 +285,9 @@ describe("machines booted from user data", function () {
     });
 });
 
-/** keepalived's configuration for an address that two machines share; they know each other, and need no multicast. */
+/**
+ * keepalived's configuration for an address that two machines share. They know each other, so they need no multicast.
+ */
 function keepalived(host: Host, peer: Host, priority: number, address: string): string {
     return `
 global_defs {
@@ -308,14 +310,14 @@ vrrp_instance shared {
 `;
 }
 
-/** The cgroups of a lab that a process started. */
+/** The cgroups of the lab that a process started. */
 function cgroupsOf(pid: number): string[] {
     return readdirSync("/sys/fs/cgroup", { recursive: true, encoding: "utf8" }).filter((path) =>
         new RegExp(`gateway-lab-\\d+-${pid}-`).test(path),
     );
 }
 
-/** The programs that run in the lab, but for those that look. */
+/** The programs that run in the lab, except those that list them. */
 function processes(): string[] {
     return readdirSync("/proc")
         .filter((entry) => /^\d+$/.test(entry))

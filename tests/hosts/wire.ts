@@ -1,4 +1,4 @@
-/** A machine's network: a namespace of its own, and a cable to the lab's bridge. */
+/** A machine's network: its own namespace, and a cable to the lab's bridge. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -9,32 +9,35 @@ import { BRIDGE, checkLabAddress, hardwareAddress, METADATA_ADDRESS } from "./la
 export const INTERFACE = "host0";
 /** States of a bridge's port, by their numbers in the kernel. */
 const PORT_STATES = { disabled: 0, forwarding: 3 };
-/** The program that makes a cable slow. */
+/** The program that delays a cable's packets. */
 const RELAY = join(__dirname, "slow.py");
 
-/** How a machine is addressed. */
+/** A machine's addresses. */
 export interface Addressing {
     /** Its own address, of 198.18.0.0/15. */
     readonly address: string;
-    /** Bits of the network that it takes for its neighbourhood; 15 by default, all of the lab. */
+    /** Prefix length of the network that it reaches directly; default 15, the whole lab. */
     readonly prefix?: number;
-    /** Where packets to all others go; nowhere by default. */
+    /** The router for all other addresses; default none. */
     readonly gateway?: string;
-    /** Others that it answers from the start. Those that a service of the machine takes, as keepalived does, need not be told. */
+    /**
+     * Further addresses that it has from the start. Addresses that its services add later, as keepalived does, need not
+     * be here.
+     */
     readonly extraAddresses?: readonly string[];
 }
 
-/** How slow a cable is. */
+/** The delay and loss of a cable. */
 export interface Slowness {
-    /** Added to each packet, in both directions: a round trip takes twice as much longer. Default 0. */
+    /** Delay of each packet, in both directions: a round trip takes twice as much longer. Default 0. */
     readonly delayMs?: number;
-    /** How many packets are lost, in each direction. Default 0. */
+    /** Percentage of packets lost in each direction. Default 0. */
     readonly lossPercent?: number;
 }
 
 /** A machine's cable. */
 export class Wire {
-    /** What makes it slow. */
+    /** The process that makes it slow. */
     private relay: ChildProcess | undefined;
     private isCut = false;
 
@@ -50,11 +53,11 @@ export class Wire {
         return `/run/netns/${this.namespace}`;
     }
 
-    /** Lays the cable and gives the machine its addresses. @param name the machine's. */
+    /** Creates the cable and gives the machine its addresses. @param name the machine's. */
     static async lay(name: string, addressing: Addressing): Promise<Wire> {
         const { address, prefix = 15, gateway, extraAddresses = [] } = addressing;
         for (const each of [address, ...extraAddresses]) checkLabAddress(each);
-        // At most 15 characters: v18.255.255.255 is one of them.
+        // At most 15 characters, such as v18.255.255.255.
         const port = `v${address.split(".").slice(1).join(".")}`;
         const wire = new Wire(name, port);
         await command(["ip", "netns", "add", name]);
@@ -76,7 +79,7 @@ export class Wire {
         return wire;
     }
 
-    /** Words before a command that runs in the machine's network, but on this computer's file system. */
+    /** The prefix of a command that runs in the machine's network, but on this computer's file system. */
     get inside(): readonly string[] {
         return ["nsenter", `--net=${this.path}`, "--"];
     }
@@ -85,31 +88,31 @@ export class Wire {
         return command(["ip", "-n", this.namespace, ...args]);
     }
 
-    /** Lets the machine know which hardware address goes with another's address. */
+    /** Tells the machine the hardware address of another's address. */
     async knows(address: string): Promise<void> {
         const entry = [address, "lladdr", hardwareAddress(address), "dev", INTERFACE];
         await this.ip("neigh", "replace", ...entry, "nud", "permanent");
     }
 
-    /** Gives the machine's network the address of metadata services. */
+    /** Adds the metadata services' address to the machine's network. */
     async addMetadataAddress(): Promise<void> {
         await this.ip("address", "add", `${METADATA_ADDRESS}/32`, "dev", "lo");
     }
 
-    /** Has the machine ask the lab for its metadata. @param address the lab's own. */
+    /** Makes the lab answer the machine's requests for metadata. @param address the lab's own. */
     async askForMetadata(address: string): Promise<void> {
         await this.ip("route", "add", `${METADATA_ADDRESS}/32`, "dev", INTERFACE);
         const entry = [METADATA_ADDRESS, "lladdr", hardwareAddress(address), "dev", INTERFACE];
         await this.ip("neigh", "replace", ...entry, "nud", "permanent");
     }
 
-    /** Lets no packet through any more, in neither direction. The machine still has a link, as on a cloud. */
+    /** Drops every packet, in both directions. The machine still has a link, as on a cloud. */
     async cut(): Promise<void> {
         this.isCut = true;
         await this.setPort();
     }
 
-    /** Lets packets through again. */
+    /** Lets packets pass again. */
     async join(): Promise<void> {
         this.isCut = false;
         await this.setPort();
@@ -121,7 +124,7 @@ export class Wire {
         await command(["bridge", "link", "set", "dev", port, "state", String(state)]);
     }
 
-    /** A second cable, when it is slow: between it and the first one is the relay. */
+    /** A second cable, if it is slow: the relay is between it and the first. */
     private get relaySide(): string {
         return this.port.replace("v", "r");
     }
@@ -130,14 +133,14 @@ export class Wire {
         return this.port.replace("v", "s");
     }
 
-    /** Has each packet wait, or lost; by a process, because not every kernel has the queueing discipline netem. */
+    /** Delays or drops packets. A process does this, because not every kernel has the queueing discipline netem. */
     async slow({ delayMs = 0, lossPercent = 0 }: Slowness): Promise<void> {
         await this.unslow();
         const [near, far] = [this.relaySide, this.bridgeSide];
         await command(["ip", "link", "add", near, "type", "veth", "peer", "name", far]);
         for (const end of [near, far]) await command(["ip", "link", "set", end, "addrgenmode", "none"]);
         await command(["ip", "link", "set", this.port, "nomaster"]);
-        // The lab itself is not to answer here: that would go past the relay.
+        // The lab itself must not answer here, because that would bypass the relay.
         for (const end of [this.port, near]) await command(["ip", "link", "set", end, "arp", "off", "up"]);
         const argv = ["python3", RELAY, this.port, near, String(delayMs), String(lossPercent)];
         const [program, ...args] = argv as [string];
@@ -168,7 +171,7 @@ export class Wire {
     /** Removes it. */
     async remove(): Promise<void> {
         await this.unslow();
-        // The kernel removes a namespace, and the cable with it, some time later; its end here has to be gone now.
+        // The kernel removes a namespace and its cable some time later. This end must be gone now.
         await command(["ip", "link", "del", this.port]);
         await command(["ip", "netns", "del", this.namespace]);
     }

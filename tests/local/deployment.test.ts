@@ -1,18 +1,19 @@
 import * as assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { EngineEvent } from "@pulumi/pulumi/automation";
-import { startLoad } from "../../bench/load";
+import { startLoad } from "../../gateway-sample/load";
+import { groupMembers, identify } from "../../lib/processes";
+import { waitFor } from "../../lib/wait";
+import { killMachine, readStatus, stopMachine } from "../../programs/supervisor/machine";
+import { machineNames, readLiveRecord } from "../../programs/supervisor/record";
 import { deploy, destroy, isChange, type OpenStack, open, preview } from "../../scripts/deploy";
-import { ensureTools, toolPath } from "../../scripts/tools";
-import { killMachine, readStatus, stopMachine } from "../../supervisor/machine";
-import { groupMembers, identify } from "../../supervisor/process";
-import { machineNames, readLiveRecord } from "../../supervisor/record";
-import { waitFor } from "../../supervisor/wait";
+import { ensureTools, toolPath } from "../../toolchain";
+import { cachedNode } from "../../toolchain/node";
 
-/** A network of its own, so that a deployment of the developer's is not in the way. */
+/** A separate network, so that a deployment of the developer is not in the way. */
 const NETWORK = "127.93.0";
 const BALANCERS = [`${NETWORK}.21:9190`, `${NETWORK}.22:9190`];
 const MACHINES = ["consul-0", "consul-1", "consul-2", "gw-0", "gw-1", "lb-0", "lb-1", "replacer"];
@@ -26,7 +27,7 @@ describe("a deployment on this computer", function () {
     const earlier = { ...process.env };
     const options = {
         say: () => undefined,
-        // Each run listens to its own.
+        // Each run adds its own listeners.
         get signal() {
             return new AbortController().signal;
         },
@@ -59,7 +60,7 @@ describe("a deployment on this computer", function () {
         Object.assign(process.env, earlier);
     });
 
-    it("comes up from nothing, whole", async () => {
+    it("comes up from nothing, complete", async () => {
         const changes = await deploy(stack, options);
         assert.deepEqual(Object.keys(changes), ["create"]);
         assert.deepEqual(machineNames(machines), MACHINES);
@@ -75,7 +76,16 @@ describe("a deployment on this computer", function () {
         }
     });
 
-    it("does not change when nothing changed, however often it is deployed", async () => {
+    it("runs the pinned Node on every machine, whatever runs the deployment", () => {
+        const nodes = MACHINES.flatMap((name) => groupMembers(readLiveRecord(directory(name))?.pid ?? 0))
+            .map((pid) => readlinkSync(`/proc/${pid}/exe`))
+            .filter((program) => basename(program) === "node");
+        // Each machine has a supervisor at least.
+        assert.ok(nodes.length >= MACHINES.length);
+        assert.deepEqual([...new Set(nodes)], [cachedNode()]);
+    });
+
+    it("does not change if nothing changed, however often it is deployed", async () => {
         const incarnations = () => MACHINES.map((name) => readLiveRecord(directory(name))?.incarnation);
         const before = incarnations();
         assert.equal(isChange(await preview(stack, options)), false);
@@ -83,7 +93,7 @@ describe("a deployment on this computer", function () {
         assert.deepEqual(incarnations(), before);
     });
 
-    it("keeps its secrets: not in the state, a log, a command line, an environment or a file that others can read", async () => {
+    it("keeps its secrets out of the state, logs, command lines, environments and files that others can read", async () => {
         const secrets = secretsOf(home, machines);
         assert.ok(secrets.length >= 8, `${secrets.length} secrets found`);
         const shows = (text: string) => secrets.some((secret) => text.includes(secret));
@@ -105,7 +115,7 @@ describe("a deployment on this computer", function () {
         assert.deepEqual(leaks, []);
     });
 
-    it("replaces a gateway whose machine died, and no call of a repeating client fails", async () => {
+    it("replaces a gateway whose machine died, and no repeated call fails", async () => {
         const lost = readLiveRecord(directory("gw-1"));
         const load = startLoad({ addresses: BALANCERS, ratePerSecond: 50, raw: false });
         await waitFor("calls", () => load.live.ok > 50, 10_000);
@@ -122,7 +132,7 @@ describe("a deployment on this computer", function () {
         assert.deepEqual(report.failures, []);
     });
 
-    it("replaces a gateway while the Consul server is away that the objects in Consul are asked of", async () => {
+    it("replaces a gateway while the Consul server that the Consul provider calls is down", async () => {
         const lost = readLiveRecord(directory("gw-0"));
         await killMachine({ machines }, "consul-0");
         await killMachine({ machines }, "gw-0");
@@ -132,14 +142,14 @@ describe("a deployment on this computer", function () {
         assert.equal(readLiveRecord(directory("consul-0")), undefined);
     });
 
-    it("makes that Consul server again", async () => {
+    it("recreates that Consul server", async () => {
         const changes = await deploy(stack, options);
         assert.equal(changes.create, 1);
         assert.ok(readLiveRecord(directory("consul-0")));
         assert.equal(isChange(await preview(stack, options)), false);
     });
 
-    it("names exactly the gateways when their environment changes, and rolls them one at a time without a failed call", async () => {
+    it("rolls exactly the gateways when their environment changes, one at a time, without a failed call", async () => {
         options.overrides["gateway:service"] = { environment: { GREETING: "hello" } };
         await reopen();
         const planned: string[] = [];
@@ -166,7 +176,7 @@ describe("a deployment on this computer", function () {
         assert.deepEqual(report.failures, []);
     });
 
-    it("finds by a refresh what was lost, and makes it again", async () => {
+    it("finds lost machines by a refresh, and recreates them", async () => {
         await killMachine({ machines }, "lb-1");
         const changes = await deploy(stack, options);
         assert.equal(changes.create, 1);
@@ -174,7 +184,7 @@ describe("a deployment on this computer", function () {
         assert.equal(isChange(await preview(stack, options)), false);
     });
 
-    it("adopts a machine that the state does not know, instead of making it anew", async () => {
+    it("adopts a machine that the state does not know, instead of creating another", async () => {
         const before = readLiveRecord(directory("replacer"));
         const urn = (await stack.stack.exportStack()).deployment.resources
             .map((resource: { urn: string }) => resource.urn)
@@ -186,7 +196,7 @@ describe("a deployment on this computer", function () {
         assert.deepEqual(readLiveRecord(directory("replacer")), before);
     });
 
-    it("deploys nothing of a configuration that is wrong", async () => {
+    it("deploys nothing if the configuration is invalid", async () => {
         const bad = { ...options, overrides: { ...options.overrides, "gateway:pool": { siez: 3 } } };
         const broken = await open("local", bad);
         await assert.rejects(deploy(broken, bad), /gateway:pool\.siez.*size/s);
@@ -197,7 +207,7 @@ describe("a deployment on this computer", function () {
         assert.equal(readFileSync("Pulumi.local.yaml", "utf8"), committed);
     });
 
-    it("goes without leaving a process, a port or a machine, though a Consul server is away", async () => {
+    it("is removed without leaving a process, a port or a machine, although a Consul server is down", async () => {
         await reopen();
         const groups = MACHINES.map((name) => readLiveRecord(directory(name))?.pid ?? 0);
         await killMachine({ machines }, "consul-0");
@@ -228,7 +238,7 @@ describe("a deployment on this computer", function () {
     async function settled(): Promise<void> {
         const snapshot = join(directory("replacer"), "run", "snapshot.json");
         await waitFor(
-            "the loop to be at rest",
+            "the loop to be idle",
             () => {
                 const { decision } = JSON.parse(readFileSync(snapshot, "utf8")) as { decision: { reasons: string[] } };
                 return decision.reasons.join() === "2 of 2 servers healthy, no evidence against any";
@@ -246,12 +256,12 @@ function files(directory: string): string[] {
     });
 }
 
-/** Every secret that some machine got, from the files that are meant to hold them, and the passphrase. */
+/** Every secret of the machines, from the files that may contain them, and the passphrase. */
 function secretsOf(home: string, machines: string): string[] {
     const found = new Set([readFileSync(join(home, "passphrase"), "utf8")]);
     for (const path of machineNames(machines).flatMap((name) => files(join(machines, name, "etc")))) {
         if ((statSync(path).mode & 0o077) !== 0) continue;
-        // An accessor names a token and is no secret.
+        // An accessor names a token and is not a secret.
         const text = readFileSync(path, "utf8").replace(/"accessorId": "[^"]*"/g, "");
         for (const [token] of text.matchAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g)) {
             if (!/"node_id"/.test(text) || !text.includes(`"node_id": "${token}"`)) found.add(token);

@@ -62,7 +62,7 @@ describe("gateway sample: program", () => {
         return { child, out, exit, logged };
     }
 
-    it("serves, and on SIGTERM answers what is in flight and exits with 0", async () => {
+    it("serves, and on SIGTERM answers calls in flight and exits with 0", async () => {
         const { child, out, exit, logged } = run("--port", "0", "--name", "one", "--drain-quiet-seconds", "0.1");
         const { port } = await logged("serving");
         const client = createClient(GatewayApi, { addresses: [`127.0.0.1:${port}`], deadlineMs: 5000 });
@@ -74,10 +74,10 @@ describe("gateway sample: program", () => {
         assert.equal(await exit, 0);
         client.close();
         assert.equal(out.stderr, "");
-        assert.match(out.stdout, /"signal":"SIGTERM".*told to stop/);
+        assert.match(out.stdout, /"signal":"SIGTERM".*"stopping"/);
     });
 
-    it("ends at once on a second signal, with 1 when that cuts a call off", async () => {
+    it("stops at once on a second signal, with 1 when that cuts off a call", async () => {
         const { child, exit, logged } = run("--port", "0", "--drain-seconds", "60");
         const { port } = await logged("serving");
         const client = createClient(GatewayApi, { addresses: [`127.0.0.1:${port}`], deadlineMs: 60_000 });
@@ -91,7 +91,7 @@ describe("gateway sample: program", () => {
         client.close();
     });
 
-    it("says in one line what is wrong, and exits with 1", async () => {
+    it("prints an error in one line, and exits with 1", async () => {
         const first = run("--port", "0");
         const { port } = await first.logged("serving");
         for (const [flags, message] of [

@@ -1,18 +1,18 @@
-/** The configurations, as a real HAProxy takes them. */
+/** The configurations, with a real HAProxy. */
 import * as assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer, get } from "node:http";
+import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitFor } from "../../lib/wait";
 import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
 import type { HealthCheck } from "../../roles/healthCheck";
 import { balancerStatusUrl, haproxyBalancer } from "../../roles/loadBalancer/balancer";
 import { processLayout } from "../../roles/render/process";
-import { toolPath } from "../../scripts/tools";
-import { waitFor } from "../../supervisor/wait";
-import { callOnce, FakeGateway, TestBalancer, TestProcess, testNetwork, writeRole } from "./support/balancer";
+import { toolPath } from "../../toolchain";
+import { callOnce, FakeGateway, TestBalancer, TestProcess, Traffic, testNetwork, writeRole } from "./support/balancer";
 
 const thrift: HealthCheck = { kind: "thrift", method: "ping", framed: false };
 const checks: Record<string, HealthCheck> = {
@@ -70,6 +70,7 @@ describe("HAProxy", function () {
                 {
                     ...service,
                     slots: 20,
+                    networks: ["127.0.0.0/8"],
                     maxConnections: 100,
                     drainSeconds: 30,
                     reconcilerBundle: { file: "", sha256: "" },
@@ -86,7 +87,7 @@ describe("HAProxy", function () {
         });
     }
 
-    it("gives a draining gateway no new connection, keeps its old ones, and takes it back", async () => {
+    it("gives a draining gateway no new connections, keeps its old ones, and puts it back into service", async () => {
         const network = testNetwork();
         const [a, b] = [await gateway(network(1)), await gateway(network(2))];
         const lb = await balancer(a, b);
@@ -112,7 +113,7 @@ describe("HAProxy", function () {
         assert.equal(a.calls, 3, "it is used again");
     });
 
-    it("takes a gateway down that accepts connections but answers nothing", async () => {
+    it("takes a gateway out of service that accepts connections but answers nothing", async () => {
         const network = testNetwork();
         const [a, b] = [await gateway(network(1)), await gateway(network(2))];
         const lb = await balancer(a, b);
@@ -138,7 +139,7 @@ describe("HAProxy", function () {
         assert.doesNotMatch(await (await fetch(url)).text(), /method="post"/i);
     });
 
-    it("lets the calls under way end when it is stopped, and takes no new ones", async () => {
+    it("completes calls in flight when it stops, and accepts no new ones", async () => {
         const a = await gateway(testNetwork()(1));
         const lb = await balancer(a);
         const client = lb.client();
@@ -161,6 +162,69 @@ describe("HAProxy", function () {
         await lb.haproxy?.stop("SIGTERM");
     });
 
+    it("loses no connection when its configuration changes, and keeps what it knows of the gateways", async () => {
+        const network = testNetwork();
+        const [a, b] = [await gateway(network(1)), await gateway(network(2))];
+        assert.ok(a && b);
+        const lb = await balancer(a, b);
+        // A call that lasts longer than all of the changes.
+        const client = lb.client();
+        const slow = client.call("slow");
+        cleanups.push(() => client.close());
+        await waitFor("the call to be there", () => a.calls + b.calls > 0, 3_000);
+        const traffic = new Traffic(lb);
+        cleanups.push(() => traffic.stop());
+        const workers = new Set<string | undefined>();
+        for (let round = 1; round <= 20; round++) {
+            assert.equal(await lb.reload((config) => config.replace(/(timeout queue) \d+s/, `$1 ${round}s`)), 0);
+            workers.add(/^Pid: (\d+)$/m.exec(await lb.runtime.ask("show info"))?.[1]);
+            const up = (await lb.servers()).filter(({ status }) => status.startsWith("UP"));
+            assert.equal(
+                up.length,
+                2,
+                `round ${round}: ${JSON.stringify((await lb.servers()).filter(({ status }) => status !== "MAINT"))} ${await lb.runtime.ask("show servers state")} ${readFileSync(join(lb.directory, "haproxy.log"))}`,
+            );
+        }
+        assert.equal(workers.size, 20);
+        await traffic.stop();
+        assert.deepEqual(traffic.failures, []);
+        assert.ok(traffic.calls > 500, `there was traffic: ${traffic.calls} calls`);
+        a.release();
+        b.release();
+        await slow;
+        await waitFor("the reconciler to follow", () => lb.status().serving.length === 2, 3_000);
+    });
+
+    it("goes on with the old configuration when the new one is wrong, and says what is wrong", async () => {
+        const a = await gateway(testNetwork()(1));
+        const lb = await balancer(a);
+        const pid = await lb.runtime.ask("show info");
+        assert.equal(await lb.reload((config) => config.replace("mode tcp", "mode nonsense")), 1);
+        assert.equal(
+            /^Pid: .*$/m.exec(await lb.runtime.ask("show info"))?.[0],
+            /^Pid: .*$/m.exec(pid)?.[0],
+            "the worker is the same",
+        );
+        assert.match(readFileSync(join(lb.directory, "reload.log"), "utf8"), /unknown proxy mode 'nonsense'/);
+        await callOnce(lb.address, 9190);
+    });
+
+    it("shows its state while clients use up their connections", async () => {
+        const lb = new TestBalancer(testNetwork()(21), haproxy, { maxClients: 20 });
+        cleanups.push(() => lb.stop());
+        await lb.start((await gateway(testNetwork()(1))).backend("gw-0"));
+        const clients = Array.from({ length: 40 }, () => lb.client());
+        cleanups.push(() => clients.map((client) => client.close()));
+        const counted = async () => {
+            const response = await fetch(`${balancerStatusUrl({ address: lb.address })}/;csv`, {
+                signal: AbortSignal.timeout(2_000),
+            });
+            return /^clients,FRONTEND,[^,]*,[^,]*,(\d+),/m.exec(await response.text())?.[1];
+        };
+        await waitFor("the clients to be at their limit", async () => (await counted()) === "20", 5_000);
+        assert.equal(await counted(), "20");
+    });
+
     describe("as a gateway's health endpoint", () => {
         async function startEndpoint(healthCheck: HealthCheck, port: number, address: string) {
             const layout = processLayout("gw-test", address);
@@ -170,12 +234,19 @@ describe("HAProxy", function () {
             const argv = role.services[0]?.argv ?? [];
             const run = new TestProcess([haproxy, ...argv.slice(1)], directory, join(directory, "log"));
             cleanups.push(() => run.stop());
-            return async () => (await fetch(healthUrl(layout))).status;
+            // A connection each, as Consul has when the last one was lost.
+            return () =>
+                new Promise<number>((done, fail) => {
+                    get(healthUrl(layout), { agent: false }, (response) => {
+                        response.resume();
+                        done(response.statusCode ?? 0);
+                    }).on("error", fail);
+                });
         }
         const toSay = (status: number, ask: () => Promise<number>) =>
-            waitFor(`the endpoint to say ${status}`, async () => (await ask()) === status, 4_000, 20);
+            waitFor(`the endpoint to answer ${status}`, async () => (await ask()) === status, 4_000, 20);
 
-        it("says 503 until the gateway has passed, 200 then, and 503 when it drains, hangs or is dead", async () => {
+        it("answers 503 until the gateway has passed a check, then 200, and 503 if it drains, hangs or is dead", async () => {
             const address = testNetwork()(1);
             const a = await gateway(address);
             a.health = "silence";
@@ -194,6 +265,29 @@ describe("HAProxy", function () {
             await toSay(200, ask);
             await a.kill();
             await toSay(503, ask);
+        });
+
+        it("answers beside many connections without a request, and ends those", async () => {
+            const address = testNetwork()(1);
+            await gateway(address);
+            const ask = await startEndpoint(thrift, 9190, address);
+            await toSay(200, ask);
+            const idle = Array.from({ length: 200 }, () => connect(9191, address));
+            cleanups.push(() => idle.map((socket) => socket.destroy()));
+            let count = 0;
+            const ended = idle.map(
+                (socket) =>
+                    new Promise<void>((done) =>
+                        socket.resume().on("close", () => {
+                            count += 1;
+                            done();
+                        }),
+                    ),
+            );
+            await Promise.all(idle.map((socket) => new Promise((done) => socket.on("connect", done))));
+            assert.equal(await ask(), 200);
+            assert.ok(count < 100, `it waited until ${count} of ${idle.length} had ended`);
+            await Promise.all(ended);
         });
 
         it("checks over HTTP", async () => {

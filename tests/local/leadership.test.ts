@@ -6,9 +6,9 @@ import * as net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { engineProcesses, killEngine } from "../../replacement/engineProcesses";
-import { ConsulHttp } from "../../replacement/observers/consul";
-import { toolPath } from "../../scripts/tools";
+import { ConsulHttp } from "../../clients/consul";
+import { engineProcesses, killEngine } from "../../engine/processes";
+import { toolPath } from "../../toolchain";
 
 /** A loopback address that no other test uses. */
 const ADDRESS = `127.95.${process.pid % 250}.${1 + (Math.floor(process.pid / 250) % 250)}`;

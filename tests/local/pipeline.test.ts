@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { toolPath } from "../../scripts/tools";
+import { toolPath } from "../../toolchain";
 
 const run = promisify(execFile);
 const project = join(__dirname, "../..");
@@ -24,15 +24,15 @@ describe("the pipeline's steps on a command line", function () {
         if (home) rmSync(home, { recursive: true, force: true });
     });
 
-    /** Runs one of the scripts with a state of its own. */
+    /** Runs one of the scripts with a separate state. */
     const script = (name: string, ...args: string[]) =>
         run(join(project, "scripts/ci", name), args, {
-            // From elsewhere, as nobody says where it is called from.
+            // From another folder, because a caller may be anywhere.
             cwd: home,
             env: { ...process.env, GATEWAY_HOME: join(home, "gateway") },
         });
 
-    it("previews a stack with the real engine, and reports it as a comment", async () => {
+    it("previews a stack with the real engine, and writes a comment", async () => {
         const committed = readFileSync(join(project, "Pulumi.local.yaml"), "utf8");
         const { stdout } = await script("preview.sh", "local", "report.md");
         assert.match(stdout, /would create local-pool-1/);
@@ -44,7 +44,7 @@ describe("the pipeline's steps on a command line", function () {
         assert.equal(readFileSync(join(project, "Pulumi.local.yaml"), "utf8"), committed);
     });
 
-    it("fails on a stack that does not exist", async () => {
-        await assert.rejects(script("preview.sh", "nowhere"), /there is no Pulumi.nowhere.yaml/);
+    it("fails if the stack does not exist", async () => {
+        await assert.rejects(script("preview.sh", "nowhere"), /There is no Pulumi\.nowhere\.yaml/);
     });
 });

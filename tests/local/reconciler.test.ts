@@ -2,9 +2,9 @@
 import * as assert from "node:assert/strict";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { waitFor } from "../../lib/wait";
 import type { HaproxyBalancerArgs } from "../../roles/loadBalancer/balancer";
-import { toolPath } from "../../scripts/tools";
-import { waitFor } from "../../supervisor/wait";
+import { toolPath } from "../../toolchain";
 import { callOnce, FakeGateway, TestBalancer, Traffic, testNetwork } from "./support/balancer";
 
 describe("the reconciler", function () {
@@ -44,7 +44,7 @@ describe("the reconciler", function () {
     const list = (...members: readonly (FakeGateway | undefined)[]) =>
         members.filter((each) => each !== undefined).map((each) => each.backend(`gw-${each.address}`));
 
-    /** Names of the slots by the address that they hold. */
+    /** Names of the slots by address. */
     const slotsOf = async (lb: TestBalancer) =>
         Object.fromEntries(
             (await lb.servers()).filter(({ status }) => status !== "MAINT").map(({ name, address }) => [address, name]),
@@ -62,7 +62,14 @@ describe("the reconciler", function () {
         const traffic = new Traffic(lb);
         cleanups.push(() => traffic.stop());
         let before = await slotsOf(lb);
-        for (const next of [[a, b, c], [b, c], [b, d], [a, b, c, d], [c], [a, b]]) {
+        for (const next of [
+            [a, b, c],
+            [b, c],
+            [b, d],
+            [a, b, c, d],
+            [a, c],
+            [b, c],
+        ]) {
             lb.write(list(...next));
             await lb.settled(list(...next));
             const after = await slotsOf(lb);
@@ -75,7 +82,7 @@ describe("the reconciler", function () {
         assert.ok(traffic.calls > 1_000, `there was traffic: ${traffic.calls} calls`);
     });
 
-    it("sends a new gateway no call before its checks have passed", async () => {
+    it("sends a new gateway no calls before its checks have passed", async () => {
         const [a, b] = await gateways(2);
         assert.ok(a && b);
         const lb = balancer();
@@ -94,6 +101,7 @@ describe("the reconciler", function () {
         lb.write(list(a));
         await lb.settled(list(a));
         b.health = "silence";
+        await waitFor("its slot to be free", async () => (await lb.server(b)) === undefined, 5_000);
         b.calls = 0;
         lb.write(list(a, b));
         await waitFor("it to be in a slot", () => lb.server(b), 3_000);
@@ -104,7 +112,7 @@ describe("the reconciler", function () {
         assert.equal(b.early, 0);
     });
 
-    it("lets the calls of a removed gateway end, and takes it back while it still drains", async () => {
+    it("completes the calls of a removed gateway, and puts it back into service while it still drains", async () => {
         const [a, b] = await gateways(2);
         assert.ok(a && b);
         const lb = balancer();
@@ -132,10 +140,11 @@ describe("the reconciler", function () {
         await waitFor("it to drain", async () => (await lb.server(a))?.status === "DRAIN", 3_000);
         client.close();
         await lb.settled(list(b));
-        assert.equal(await lb.server(a), undefined, "its slot is free");
+        await a.kill();
+        await waitFor("its slot to be free", async () => (await lb.server(a)) === undefined, 5_000);
     });
 
-    it("ends what is left after the longest drain, also when it was restarted meanwhile", async () => {
+    it("ends remaining connections after the longest drain, even if it was restarted meanwhile", async () => {
         const [a, b] = await gateways(2);
         const lb = balancer({ drainSeconds: 2 });
         await lb.start(...list(a));
@@ -153,7 +162,7 @@ describe("the reconciler", function () {
         await lb.settled(list(b));
     });
 
-    it("refuses an empty list and keeps the last good one, also after a restart", async () => {
+    it("refuses an empty list and keeps the last good one, even after a restart", async () => {
         const [a, b] = await gateways(2);
         const lb = balancer();
         await lb.start(...list(a, b));
@@ -173,7 +182,7 @@ describe("the reconciler", function () {
         const [a, b] = await gateways(2);
         const lb = balancer();
         await lb.start(...list(a, b));
-        for (const bad of ["", "[", "{}", '[{"id":"x","address":"a.example","port":9190}]', '[{"id":"x"}]']) {
+        for (const bad of ["", "[", "{}", "null"]) {
             lb.write(bad);
             await alarmed(lb, /is refused, the last good list stays/);
             await lb.settled(list(a, b));
@@ -182,7 +191,55 @@ describe("the reconciler", function () {
         }
     });
 
-    it("keeps those out for which there is no slot, and lets them in when there is", async () => {
+    it("leaves out entries that are malformed or outside of the gateways' networks, and no others", async () => {
+        const [a, b, c] = await gateways(3);
+        assert.ok(a && b && c);
+        const lb = balancer({ networks: ["127.0.0.0/8"] });
+        await lb.start(...list(a, b));
+        lb.write(JSON.stringify([...list(a), { id: "evil", address: "198.51.100.7", port: 9190 }, 1, ...list(b, c)]));
+        await alarmed(lb, /entry 1: evil has the address 198\.51\.100\.7.*entry 2: not an object/);
+        await lb.settled(list(a, b, c));
+        lb.write(list(a, b));
+        await lb.settled(list(a, b));
+        await silent(lb);
+    });
+
+    it("keeps gateways that answer when the registry loses most of them, until it has them again", async () => {
+        const [a, b, c, d] = await gateways(4);
+        assert.ok(a && b && c && d);
+        const lb = balancer();
+        await lb.start(...list(a, b, c, d));
+        const traffic = new Traffic(lb);
+        cleanups.push(() => traffic.stop());
+        for (const left of [[b, c, d], [c, d], [d]]) {
+            lb.write(list(...left));
+            await waitFor("the list to be read", () => lb.status().backends.length === left.length, 3_000);
+        }
+        await alarmed(lb, /lost most of the gateways, but HAProxy finds them well/);
+        await waitFor(
+            "all to serve",
+            async () => {
+                const servers = await lb.servers();
+                return servers.filter(({ status }) => status.startsWith("UP")).length === 4;
+            },
+            3_000,
+        );
+        const calls = [a, b, c, d].map((each) => each.calls);
+        await waitFor("calls at each", () => [a, b, c, d].every((each, i) => each.calls > (calls[i] ?? 0)), 5_000);
+        // What does not answer is not kept.
+        await a.kill();
+        await waitFor("the dead one to be gone", async () => (await lb.server(a)) === undefined, 5_000);
+        lb.write(list(b, c, d));
+        await lb.settled(list(b, c, d));
+        await silent(lb);
+        await traffic.stop();
+        assert.deepEqual(
+            traffic.failures.filter((failure) => !/reset|closed/i.test(String(failure))),
+            [],
+        );
+    });
+
+    it("leaves out gateways for which there is no slot, and adds them once there is one", async () => {
         const members = await gateways(17);
         const lb = balancer();
         await lb.start(...list(...members.slice(0, 16)));
@@ -194,7 +251,7 @@ describe("the reconciler", function () {
         await silent(lb);
     });
 
-    it("a gateway that died comes back at the same address under another name, in the same slot", async () => {
+    it("keeps the slot of a gateway that died and returns at the same address under another name", async () => {
         const [a, b] = await gateways(2);
         assert.ok(a && b);
         const lb = balancer();
@@ -208,7 +265,7 @@ describe("the reconciler", function () {
         assert.deepEqual(await slotsOf(lb), before);
     });
 
-    it("ends the connections of a gateway that no longer answers, and no others", async () => {
+    it("ends only the connections of a gateway that no longer answers", async () => {
         const [a, b] = await gateways(2);
         assert.ok(a && b);
         const lb = balancer();
@@ -234,7 +291,7 @@ describe("the reconciler", function () {
         await other.call();
     });
 
-    it("a server that refuses connections costs no call, the one included for which it is marked down", async () => {
+    it("loses no call to a server that refuses connections, not even the one that marks it down", async () => {
         const [a, b] = await gateways(2);
         assert.ok(a && b);
         const lb = balancer();
@@ -244,7 +301,7 @@ describe("the reconciler", function () {
         assert.equal((await lb.server(a))?.status, "DOWN");
     });
 
-    it("kill -9 of it loses no call, and it goes on where it was", async () => {
+    it("loses no call when it is killed with SIGKILL, and continues where it was", async () => {
         const [a, b, c] = await gateways(3);
         const lb = balancer();
         await lb.start(...list(a, b));
@@ -261,14 +318,14 @@ describe("the reconciler", function () {
         assert.deepEqual({ ...after, ...before }, after, "those that were there are where they were");
     });
 
-    it("completes what it was killed in the middle of", async () => {
+    it("completes a change in the middle of which it was killed", async () => {
         const [a, b] = await gateways(2);
         assert.ok(a && b);
         const lb = balancer();
         await lb.start(...list(a));
         await lb.reconciler?.stop("SIGKILL");
         b.health = "silence";
-        // The first half of putting a gateway into a slot: HAProxy takes it for healthy now.
+        // The first half of putting a gateway into a slot. HAProxy considers it healthy now.
         await lb.runtime.ask(`set server gateways/gw2 addr ${b.address} port ${b.port}`);
         await lb.runtime.ask("set server gateways/gw2 state drain");
         lb.write(list(a, b));
@@ -285,12 +342,14 @@ describe("the reconciler", function () {
         assert.ok(a && b && c);
         const lb = balancer();
         await lb.start(...list(a, b, c));
+        await a.kill();
         lb.write(list(c, b));
         await lb.settled(list(b, c));
+        await waitFor("its slot to be free", async () => (await lb.server(a)) === undefined, 5_000);
         c.health = "silence";
         await waitFor("the reconciler to know one to be down", () => lb.status().serving.length === 1, 4_000);
         const before = await slotsOf(lb);
-        // Whoever writes the list may be dead as well.
+        // The program that writes the list may be dead as well.
         rmSync(join(lb.directory, "run/backends.json"));
         await lb.haproxy?.stop("SIGKILL");
         await waitFor("the alarm", () => lb.status().haproxy === undefined, 3_000);
@@ -306,10 +365,13 @@ describe("the reconciler", function () {
 
     it("gives a restarted balancer its slots, from its memory", async () => {
         const [a, b, c] = await gateways(3);
+        assert.ok(a);
         const lb = balancer();
         await lb.start(...list(a, b, c));
+        await a.kill();
         lb.write(list(c, b));
         await lb.settled(list(b, c));
+        await waitFor("its slot to be free", async () => (await lb.server(a)) === undefined, 5_000);
         const before = await slotsOf(lb);
         await Promise.all([lb.haproxy?.stop("SIGKILL"), lb.reconciler?.stop("SIGKILL")]);
         rmSync(join(lb.directory, "run/backends.json"));
@@ -319,7 +381,7 @@ describe("the reconciler", function () {
         assert.deepEqual(await slotsOf(lb), before);
     });
 
-    it("keeps a gateway that left as long as none of the others serves", async () => {
+    it("keeps a gateway that left while no other gateway serves", async () => {
         const [a, b] = await gateways(2);
         assert.ok(a && b);
         const lb = balancer();
@@ -337,7 +399,7 @@ describe("the reconciler", function () {
         assert.deepEqual(traffic.failures, []);
     });
 
-    it("has no slow start's limit on the only gateway", async () => {
+    it("does not limit the only gateway by the slow start", async () => {
         const [a] = await gateways(1);
         const lb = balancer();
         await lb.start(...list(a));
@@ -348,7 +410,21 @@ describe("the reconciler", function () {
         await Promise.all(clients.map((client) => client.call()));
     });
 
-    it("starts with a damaged memory and says so", async () => {
+    it("works without inotify, and says so once", async () => {
+        // In a namespace that may have no inotify instance, as when other programs have used up the user's.
+        const none = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"';
+        const [a, b] = await gateways(2);
+        const lb = balancer();
+        lb.write(list(a));
+        await lb.startHaproxy();
+        lb.startReconciler(["unshare", "--user", "--map-current-user", "sh", "-c", none, "sh"]);
+        await lb.settled(list(a));
+        lb.write(list(a, b));
+        await lb.settled(list(a, b));
+        assert.equal(lb.reconciler?.log.match(/cannot watch .*EMFILE/g)?.length, 1);
+    });
+
+    it("starts with a damaged memory and logs it", async () => {
         const [a] = await gateways(1);
         const lb = balancer();
         writeFileSync(join(lb.directory, "lib/reconciler.json"), "{");

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { consulDesk } from "../../replacement/desk";
+import { ConsulHttp, consulHealth } from "../../clients/consul";
+import { emptyMemory } from "../../replacement/core/loopMemory";
+import { consulLocks } from "../../replacement/leaderLocks";
 import { leaseTimes } from "../../replacement/lease";
-import { consulLocks } from "../../replacement/locks";
-import { emptyMemory } from "../../replacement/memory";
-import { ConsulHttp, consulHealth, consulState } from "../../replacement/observers/consul";
+import { consulState } from "../../replacement/observe/consul";
+import { consulCommands } from "../../replacement/operatorCommands";
 import { consulStore, FencedOff } from "../../replacement/store";
-import { toolPath } from "../../scripts/tools";
+import { toolPath } from "../../toolchain";
 
 /** A loopback address that no other test uses. */
 const ADDRESS = `127.${180 + (process.pid % 20)}.${Math.floor(process.pid / 20) % 250}.7`;
@@ -94,25 +95,25 @@ describe("the replacement loop's view of a real Consul", () => {
     });
 
     it("takes requests, answers them, and keeps a bounded journal", async () => {
-        const desk = consulDesk(consul, "desk/");
+        const commands = consulCommands(consul, "commands/");
         const request = { id: "1", slot: "gw-0", who: "ann", why: "study", when: 1 };
-        assert.equal(await desk.ask(request), true);
-        assert.equal(await desk.ask({ ...request, id: "2" }), false, "one at a time");
-        assert.deepEqual(await desk.request(), request);
-        await desk.withdraw("2");
-        assert.deepEqual(await desk.request(), request);
+        assert.equal(await commands.ask(request), true);
+        assert.equal(await commands.ask({ ...request, id: "2" }), false, "one at a time");
+        assert.deepEqual(await commands.request(), request);
+        await commands.withdraw("2");
+        assert.deepEqual(await commands.request(), request);
         const answer = { id: "1", done: true, text: "gw-0 was replaced", time: 2 };
-        await desk.reply(answer);
-        assert.deepEqual(await desk.answer(), answer);
-        assert.equal(await desk.request(), undefined);
+        await commands.reply(answer);
+        assert.deepEqual(await commands.answer(), answer);
+        assert.equal(await commands.request(), undefined);
 
-        assert.deepEqual(await desk.records(), []);
+        assert.deepEqual(await commands.records(), []);
         const stop = (time: number) => ({ kind: "stop", time, reason: "told to stop" }) as const;
-        for (let time = 0; time < 66; time++) await desk.record(stop(time));
+        for (let time = 0; time < 66; time++) await commands.record(stop(time));
         // The next leader goes on where the first one ended.
-        const next = consulDesk(consul, "desk/");
+        const next = consulCommands(consul, "commands/");
         for (let time = 66; time < 70; time++) await next.record(stop(time));
-        const times = (await desk.records()).map(({ time }) => time);
+        const times = (await commands.records()).map(({ time }) => time);
         assert.equal(times.length, 64);
         assert.deepEqual([times[0], times.at(-1)], [6, 69]);
     });

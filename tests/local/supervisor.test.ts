@@ -15,8 +15,10 @@ import {
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type ProcessMachine, processLayout, renderProcess } from "../../roles/render/process";
-import { type Role, type Service, secretRef } from "../../roles/role";
+import { identify, signal } from "../../lib/processes";
+import { waitFor } from "../../lib/wait";
+import { type Service, secretRef } from "../../programs/machine";
+import type { ProcessMachine } from "../../programs/supervisor/description";
 import {
     createMachine,
     killMachine,
@@ -27,14 +29,14 @@ import {
     stopMachine,
     updateMachine,
     waitUntilReady,
-} from "../../supervisor/machine";
-import { identify, signal } from "../../supervisor/process";
-import { machineNames, readLiveRecord } from "../../supervisor/record";
-import { waitFor } from "../../supervisor/wait";
+} from "../../programs/supervisor/machine";
+import { machineNames, readLiveRecord } from "../../programs/supervisor/record";
+import { processLayout, renderProcess } from "../../roles/render/process";
+import type { Role } from "../../roles/role";
 
-/** A network of its own, so that a deployment of the developer's is not in the way. */
+/** A separate network, so that a deployment of the developer is not in the way. */
 const ADDRESS = "127.92.0.7";
-/** Longest wait for something that takes milliseconds when it works. */
+/** Deadline of operations that normally take milliseconds. */
 const SOON = 10_000;
 const FOREVER = ["/bin/sleep", "1000"];
 const SECRET = "a-value-that-nobody-shall-see";
@@ -48,7 +50,7 @@ const service = (name: string, more: Partial<Service> = {}): Service => ({
     ...more,
 });
 
-/** A machine that runs what is given. */
+/** A machine with the given services. */
 function machineOf(services: readonly Service[], more: Partial<Role> = {}, name = "m-0"): ProcessMachine {
     const role: Role = {
         name: "test",
@@ -63,7 +65,9 @@ function machineOf(services: readonly Service[], more: Partial<Role> = {}, name 
     return renderProcess(role, processLayout(name, ADDRESS));
 }
 
-/** The processes whose working directory is below a folder: those of its machines, whoever their parents are. */
+/**
+ * The processes whose working directory is below a folder: those of its machines, whichever process is their parent.
+ */
 function processesBelow(folder: string): number[] {
     return readdirSync("/proc")
         .filter((entry) => /^\d+$/.test(entry))
@@ -91,7 +95,7 @@ describe("the supervisor", function () {
         assert.ok(pid, `${name} has a process`);
         return pid;
     };
-    /** Creates a machine and waits until all of it is ready. */
+    /** Creates a machine and waits until all its services are ready. */
     const boot = async (machine: ProcessMachine, secrets: Record<string, string> = {}, keepState = false) => {
         const record = await createMachine(home, machine, secrets, keepState);
         await waitUntilReady(home, machine);
@@ -104,10 +108,10 @@ describe("the supervisor", function () {
         root = mkdtempSync(join(tmpdir(), "gateway-supervisor-"));
         process.env.GATEWAY_HOME = root;
         // Required once GATEWAY_HOME is set, for clarity; the folder is looked up at each call.
-        const { bundle } = require("../../components/bundles") as typeof import("../../components/bundles");
+        const { SourceBundles } = require("../../toolchain/bundles") as typeof import("../../toolchain/bundles");
         home = {
             machines: join(root, "machines"),
-            supervisor: join(root, "bundles", bundle("supervisor").file),
+            supervisor: join(root, "bundles", new SourceBundles().bundle("supervisor").file),
             resolveBinary: () => process.execPath,
         };
     });
@@ -128,7 +132,7 @@ describe("the supervisor", function () {
     });
 
     describe("runs services", () => {
-        it("in order: a oneshot until it succeeded, the next only once the one before is ready", async () => {
+        it("in order: a oneshot until it succeeds, and each service once the one before is ready", async () => {
             const machine = machineOf([
                 service("last", { argv: shell("echo last >> lib/order; exec sleep 1000"), after: ["slow"] }),
                 service("slow", {
@@ -155,7 +159,7 @@ describe("the supervisor", function () {
             );
         });
 
-        it("and starts one that was killed again, with a pause that doubles", async () => {
+        it("and restarts one that was killed, with a pause that doubles", async () => {
             await boot(machineOf([service("victim"), service("bystander")]));
             const bystander = pidOf("bystander");
             for (const restarts of [1, 2, 3]) {
@@ -174,7 +178,7 @@ describe("the supervisor", function () {
             assert.equal(pidOf("bystander"), bystander);
         });
 
-        it("and says that a program is missing, in its log and its state", async () => {
+        it("and reports a missing program in its log and its state", async () => {
             const machine = machineOf([service("absent", { argv: ["/nonexistent/program"] })]);
             await createMachine(home, machine, {}, false);
             await waitFor("the second try", () => (stateOf("absent")?.restarts ?? 0) >= 1, SOON);
@@ -207,7 +211,7 @@ describe("the supervisor", function () {
     });
 
     describe("when a service ends by itself", () => {
-        it("runs its commands after the stop, starts it again, and has others read their configuration again", async () => {
+        it("runs its commands after the stop, restarts it, and makes others reload their configuration", async () => {
             const machine = machineOf([
                 service("agent", {
                     argv: shell("trap 'echo again >> lib/order' HUP; touch run/agent; while :; do sleep 0.05; done"),
@@ -224,13 +228,13 @@ describe("the supervisor", function () {
             await boot(machine);
             signal(pidOf("s"), "SIGKILL");
             await waitFor("the agent to be told", () => lines("lib/order").includes("again"), SOON);
-            // Not at the first start, when the agent has just read it.
+            // Not at the first start, because the agent has just read its configuration.
             assert.deepEqual(lines("lib/order"), ["start", "after", "start", "again"]);
         });
     });
 
     describe("keeps secrets", () => {
-        it("in files that only their owner reads, and shows them nowhere else", async () => {
+        it("only in files that only their owner can read", async () => {
             const machine = machineOf(
                 [
                     service("s", {
@@ -258,7 +262,7 @@ describe("the supervisor", function () {
                     ["supervisor.log", 0o600],
                 ],
             );
-            // Nobody else gets as far as to a file.
+            // Nobody else can even reach a file.
             assert.equal(statSync(directory()).mode & 0o077, 0);
             const processes = processesBelow(directory());
             assert.ok(processes.length >= 2);
@@ -268,7 +272,7 @@ describe("the supervisor", function () {
                     try {
                         text = readFileSync(`/proc/${pid}/${what}`, "utf8");
                     } catch {
-                        // One of the loop's, which ended meanwhile.
+                        // A process of the loop, which ended meanwhile.
                     }
                     assert.ok(!text.includes(SECRET), `${what} of ${pid}`);
                 }
@@ -279,7 +283,7 @@ describe("the supervisor", function () {
             }
         });
 
-        it("and names one that is missing before anything is touched", async () => {
+        it("and names a missing one before it touches anything", async () => {
             const machine = machineOf([service("s")], { files: [{ path: "etc/t", content: secretRef("absent") }] });
             await assert.rejects(createMachine(home, machine, {}, false), /no value for the secret "absent"/);
             assert.equal(existsSync(directory()), false);
@@ -325,7 +329,7 @@ describe("the supervisor", function () {
             assert.match(read("log/supervisor.log"), /b: .*exit 1.* after the stop: exit code 1/);
         });
 
-        it("while the commands after a stop run, and does not start what they belong to again", async () => {
+        it("while the commands after a stop run, and does not restart their service", async () => {
             const machine = machineOf([
                 service("s", {
                     argv: shell("echo start >> lib/starts; touch run/s; exec sleep 1000"),
@@ -341,7 +345,7 @@ describe("the supervisor", function () {
             assert.equal(stateOf("s")?.state, "stopped");
         });
 
-        it("with SIGKILL for what does not stop in its time, and the others still in order", async () => {
+        it("with SIGKILL for services that do not stop in time, and the others still in order", async () => {
             const machine = machineOf([
                 recorder("polite"),
                 service("deaf", {
@@ -359,7 +363,7 @@ describe("the supervisor", function () {
             assert.deepEqual(lines("lib/ends"), ["polite"]);
         });
 
-        it("within its time while a service is in its pause", async () => {
+        it("in time while a service waits for its restart", async () => {
             await createMachine(home, machineOf([service("broken", { argv: ["/bin/false"] })]), {}, false);
             await waitFor("the pause", () => stateOf("broken")?.state === "backoff", SOON);
             await stopMachine(home, "m-0");
@@ -369,7 +373,7 @@ describe("the supervisor", function () {
             assert.deepEqual(processesBelow(directory()), []);
         });
 
-        it("with all services when it is killed itself", async () => {
+        it("with all services if it is killed itself", async () => {
             const record = await boot(machineOf([service("a"), service("b"), service("c", { after: ["b"] })]));
             const pids = ["a", "b", "c"].map(pidOf);
             assert.ok(pids.every((pid) => identify(pid)));
@@ -385,11 +389,11 @@ describe("the supervisor", function () {
             assert.deepEqual(processesBelow(directory()), []);
             assert.equal(existsSync(join(directory(), "lib/ends")), false);
             assert.equal(await killMachine(home, "m-0"), false);
-            // What is dead is stopped.
+            // A dead machine counts as stopped.
             await stopMachine(home, "m-0");
         });
 
-        it("and keeps its folder, when it is removed, until the next of that name goes", async () => {
+        it("and keeps the folder of a removed machine until the next one of that name is removed", async () => {
             await boot(machineOf([service("s", { argv: shell("echo one > lib/which; exec sleep 1000") })]));
             await waitFor("the file", () => existsSync(join(directory(), "lib/which")), SOON);
             await removeMachine(home, "m-0");
@@ -399,13 +403,13 @@ describe("the supervisor", function () {
             await removeMachine(home, "m-0");
             assert.deepEqual(readdirSync(home.machines), ["m-0.previous"]);
             assert.equal(existsSync(join(home.machines, "m-0.previous/lib/which")), false);
-            // Nothing to do is no error.
+            // Doing nothing is not an error.
             await removeMachine(home, "m-0");
         });
     });
 
     describe("is created", () => {
-        it("not again when it runs what is asked for", async () => {
+        it("not again if it runs what was requested", async () => {
             const machine = machineOf([service("s")]);
             const first = await boot(machine, { token: SECRET });
             const pid = pidOf("s");
@@ -414,7 +418,7 @@ describe("the supervisor", function () {
             assert.equal(pidOf("s"), pid);
         });
 
-        it("anew when it runs something else, with its disk only when that shall be kept", async () => {
+        it("again if it runs something else, with its disk only if requested", async () => {
             const withFile = (content: string) =>
                 machineOf([service("s")], { files: [{ path: "etc/s/x", content: `${content}${secretRef("token")}` }] });
             const first = await boot(withFile("1"), { token: "a" });
@@ -434,7 +438,7 @@ describe("the supervisor", function () {
             assert.equal(supervisors().length, 1);
         });
 
-        it("anew when it is dead, though its folder is that of the same machine", async () => {
+        it("again if it is dead, although its folder belongs to the same machine", async () => {
             const machine = machineOf([service("s")]);
             const first = await boot(machine);
             await killMachine(home, "m-0");
@@ -443,7 +447,7 @@ describe("the supervisor", function () {
             assert.ok(identify(pidOf("s")));
         });
 
-        it("over a folder of which only a part was written", async () => {
+        it("over a folder that was written only in part", async () => {
             mkdirSync(join(directory(), "etc"), { recursive: true });
             writeFileSync(join(directory(), "etc/half"), "ha");
             writeFileSync(join(directory(), "spec.json"), '{"machine":{"na');
@@ -453,14 +457,14 @@ describe("the supervisor", function () {
         });
 
         for (const moment of ["etc/s/x", "spec.json", "machine.json", "run/status.json"]) {
-            it(`once, though who created it was killed when ${moment} appeared`, async () => {
+            it(`once, although its creator was killed when ${moment} appeared`, async () => {
                 const machine = machineOf([service("s")], { files: [{ path: "etc/s/x", content: "x" }] });
                 const creator = spawn(
                     process.execPath,
                     [
                         "--import=tsx",
                         "-e",
-                        `const { createMachine } = require(${JSON.stringify(join(__dirname, "../../supervisor/machine.ts"))});
+                        `const { createMachine } = require(${JSON.stringify(join(__dirname, "../../programs/supervisor/machine.ts"))});
                         const { home, machine } = JSON.parse(process.argv[1]);
                         createMachine({ ...home, resolveBinary: () => process.execPath }, machine, {}, false);`,
                         JSON.stringify({ home, machine }),
@@ -478,11 +482,11 @@ describe("the supervisor", function () {
             });
         }
 
-        it("once, though a supervisor has started there that did not come as far as to its record", async () => {
+        it("once, although a supervisor started there and ended before it wrote its record", async () => {
             const machine = machineOf([service("s")]);
             await boot(machine);
             await stopMachine(home, "m-0");
-            // As its creator starts it, and held before its first line runs.
+            // Started as its creator starts it, and stopped before its first line runs.
             const lost = spawn(process.execPath, [home.supervisor, "lost"], {
                 cwd: directory(),
                 detached: true,
@@ -495,7 +499,7 @@ describe("the supervisor", function () {
             assert.deepEqual(await ended, [null, "SIGKILL"]);
         });
 
-        it("not while one of its ports is taken, and says by whom", async () => {
+        it("not while one of its ports is taken, and names the owner", async () => {
             const server = createServer();
             server.listen({ host: ADDRESS, port: 0 });
             await once(server, "listening");
@@ -544,7 +548,7 @@ describe("the supervisor", function () {
             assert.equal(pidOf("b"), b);
         });
 
-        it("by restarting the service whose file, or secret in it, changed", async () => {
+        it("by restarting the service whose file, or a secret in it, changed", async () => {
             await boot(two({}, "1"), { token: "t" });
             const a = pidOf("a");
             for (const [content, token, expected] of [
@@ -560,7 +564,56 @@ describe("the supervisor", function () {
             assert.equal(pidOf("a"), a);
         });
 
-        it("by starting what is new, and stopping what is gone", async () => {
+        it("by reloading the service whose file changed, where it can, and by restarting it for any other change", async () => {
+            const reloadable = (content: string, environment: Record<string, string> = {}, command = "true") =>
+                machineOf(
+                    [
+                        service("a", {
+                            environment,
+                            reload: {
+                                files: ["etc/a/x"],
+                                command: ["/bin/sh", "-c", `echo "$MAINPID $(cat etc/a/x)" >> run/reloads; ${command}`],
+                            },
+                        }),
+                    ],
+                    { files: [{ path: "etc/a/x", content }] },
+                );
+            await boot(reloadable("1"));
+            const a = pidOf("a");
+            await updateMachine(home, reloadable("2"), {});
+            assert.equal(pidOf("a"), a);
+            assert.deepEqual(lines("run/reloads"), [`${a} 2`]);
+            await updateMachine(home, reloadable("2"), {});
+            assert.equal(lines("run/reloads").length, 1, "nothing changed");
+            await updateMachine(home, reloadable("3", { GREETING: "hello" }), {});
+            await waitUntilReady(home, reloadable("3", { GREETING: "hello" }));
+            assert.notEqual(pidOf("a"), a);
+            assert.equal(lines("run/reloads").length, 1, "it has read the file when it started");
+        });
+
+        it("not, when a service refuses to reload, until it does", async () => {
+            const command = "test $(cat etc/a/x) != 2";
+            const next = (content: string) =>
+                machineOf([service("a", { reload: { files: ["etc/a/x"], command: ["/bin/sh", "-c", command] } })], {
+                    files: [{ path: "etc/a/x", content }],
+                });
+            await boot(next("1"));
+            const [a, before] = [pidOf("a"), readStatus(home, "m-0")?.spec];
+            const update = updateMachine(home, next("2"), {});
+            await waitFor(
+                "the refusal",
+                () => /goes on with its old files: the reload ended with exit code 1/.test(read("log/supervisor.log")),
+                SOON,
+            );
+            assert.deepEqual([pidOf("a"), readStatus(home, "m-0")?.spec], [a, before]);
+            // The user corrects it, which also ends the first one's wait.
+            await updateMachine(home, next("3"), {});
+            assert.equal(pidOf("a"), a);
+            assert.notEqual(readStatus(home, "m-0")?.spec, before);
+            await assert.rejects(update, /to take over its new configuration[\s\S]*a goes on with its old files/);
+        });
+
+        it("by starting new services, and stopping removed ones", async () => {
             await boot(machineOf([service("a"), service("b")]));
             const [a, b] = [pidOf("a"), pidOf("b")];
             const next = machineOf([service("a"), service("c")]);
@@ -571,7 +624,7 @@ describe("the supervisor", function () {
             assert.deepEqual(Object.keys(readStatus(home, "m-0")?.services ?? {}), ["a", "c"]);
         });
 
-        it("by being created when it is dead, with its disk", async () => {
+        it("by being created again with its disk if it is dead", async () => {
             const first = await boot(machineOf([service("s")]));
             writeFileSync(join(directory(), "lib/state"), "kept");
             await killMachine(home, "m-0");

@@ -1,24 +1,24 @@
-/** `pulumi` by hand, with the environment of `npm run env`: the same program on the same state as `npm start`. */
+/** `pulumi` by hand, with the environment of `npm run env`: the same program and state as with `npm start`. */
 import * as assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
+import { engineEnvironment, openStack } from "../../engine/stack";
+import { stopMachine } from "../../programs/supervisor/machine";
+import { machineNames } from "../../programs/supervisor/record";
 import { isChange, open, preview } from "../../scripts/deploy";
-import { engineEnvironment, openStack } from "../../scripts/engine";
-import { toolPath } from "../../scripts/tools";
-import { findOnPath } from "../../scripts/tools/processes";
-import { stopMachine } from "../../supervisor/machine";
-import { machineNames } from "../../supervisor/record";
+import { toolPath } from "../../toolchain";
+import { findOnPath } from "../../toolchain/processes";
 
 const run = promisify(execFile);
 
-describe("the command line of Pulumi", function () {
+describe("Pulumi's command line", function () {
     this.timeout(180_000);
     let home: string;
     let machines: string;
-    /** The CLI writes the salt of its encryption into it, and everything else as it likes. */
+    /** The CLI writes its encryption salt into it, and may reformat the rest. */
     const stackFile = resolve(__dirname, "../../Pulumi.local.yaml");
     const committed = readFileSync(stackFile);
     const earlier = { ...process.env };
@@ -30,7 +30,7 @@ describe("the command line of Pulumi", function () {
     };
     const options = { say: () => undefined, overrides, signal: new AbortController().signal };
 
-    /** Runs `pulumi` as a person would, and gives what it prints. */
+    /** Runs `pulumi` as a person would. @returns its output. */
     const pulumi = async (...args: string[]): Promise<string> => {
         const { stdout } = await run(toolPath("pulumi") ?? "", [...args, "--stack=local", "--non-interactive"], {
             env: { ...process.env, ...engineEnvironment("local", { overrides }) },
@@ -41,7 +41,7 @@ describe("the command line of Pulumi", function () {
     before(function () {
         const missing = [
             ...(["pulumi", "consul", "consul-template", "haproxy"] as const).filter((tool) => !toolPath(tool)),
-            // Part of the official distribution, and not of a CLI that was built from its Go module.
+            // Part of the official distribution, but not of a CLI that was built from its Go module.
             ...["pulumi-language-nodejs"].filter((name) => !findOnPath(name)),
         ];
         if (missing.length > 0) {
@@ -62,7 +62,7 @@ describe("the command line of Pulumi", function () {
         Object.assign(process.env, earlier);
     });
 
-    it("deploys what npm start would find nothing to change in, nor it itself, and removes it", async () => {
+    it("deploys, finds no change afterwards, as npm start finds none, and removes the deployment", async () => {
         await openStack("local", { overrides });
         await pulumi("up", "--yes", "--skip-preview");
         assert.deepEqual(machineNames(machines), ["consul-0", "gw-0", "gw-1", "lb-0", "replacer"]);

@@ -1,4 +1,7 @@
-/** A gateway that is not ours, deployed by configuration alone: Apache Thrift's Python library, unframed, two services on one port. */
+/**
+ * A gateway of a third party, deployed by configuration alone: Apache Thrift's Python library, unframed, two services
+ * on one port.
+ */
 import * as assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -6,29 +9,29 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as tar from "tar";
-import { startLoad } from "../../bench/load";
-import { statesAt } from "../../replacement/observers/balancer";
-import { deploy, destroy, isChange, type OpenStack, open, preview, type RunOptions } from "../../scripts/deploy";
-import { ensureTools, type ToolName, toolPath } from "../../scripts/tools";
-import { findOnPath, run } from "../../scripts/tools/processes";
-import { stopMachine } from "../../supervisor/machine";
-import { machineNames } from "../../supervisor/record";
-import { waitFor } from "../../supervisor/wait";
+import { statesAt } from "../../clients/balancerStatus";
+import { startLoad } from "../../gateway-sample/load";
+import { waitFor } from "../../lib/wait";
+import { stopMachine } from "../../programs/supervisor/machine";
+import { machineNames } from "../../programs/supervisor/record";
+import { deploy, destroy, type EngineRunOptions, isChange, type OpenStack, open, preview } from "../../scripts/deploy";
+import { ensureTools, type ToolName, toolPath } from "../../toolchain";
+import { findOnPath, run } from "../../toolchain/processes";
 
 const SOURCES = join(__dirname, "pythonGateway");
 const NETWORK = "127.93.30";
 const BALANCERS = [21, 22].map((host) => `${NETWORK}.${host}`);
 const PORT = 9190;
-/** Of a call that is repeated, milliseconds: the deployment runs in this process as well, and holds it up. */
+/** Deadline of a repeated call, milliseconds. The deployment runs in this process as well, and delays calls. */
 const DEADLINE = 5_000;
-/** Of getting the library, milliseconds. */
+/** Deadline of the library's download, milliseconds. */
 const PIP_TIMEOUT = 120_000;
 
 describe("a gateway in another language", function () {
     this.timeout(240_000);
     const earlier = { ...process.env };
     const home = mkdtempSync(join(tmpdir(), "gateway-foreign-"));
-    let options: RunOptions;
+    let options: EngineRunOptions;
     let stack: OpenStack;
 
     before(async function () {
@@ -91,7 +94,7 @@ describe("a gateway in another language", function () {
         assert.deepEqual((await load.stop()).failures, []);
     });
 
-    it("is taken out when one dies, while calls go on, and comes back", async () => {
+    it("is taken out of service when it dies, while calls continue, and comes back", async () => {
         const addresses = BALANCERS.map((address) => `${address}:${PORT}`);
         const load = startLoad({
             addresses,
@@ -108,7 +111,7 @@ describe("a gateway in another language", function () {
         assert.deepEqual((await load.stop()).failures, []);
     });
 
-    it("is removed like ours", async () => {
+    it("is removed like the sample", async () => {
         await destroy(stack, options);
         assert.deepEqual(machineNames(join(home, "machines")), []);
     });
@@ -119,9 +122,9 @@ function skip(context: Mocha.Context, reason: string): never {
     return context.skip() as never;
 }
 
-/** Packs the server with its library, as its makers would. @returns where the archive is, and its checksum. */
+/** Packs the server with its library, as its vendor would. @returns the archive's location and checksum. */
 async function buildArchive(home: string): Promise<{ url: string; sha256: string }> {
-    // Where the machines' services look for it.
+    // The folder in which the machines' services look for it.
     const python = findOnPath("python3", { PATH: "/usr/local/bin:/usr/bin:/bin" });
     if (!python) throw new Error("there is no python3");
     const [work, downloads] = [join(home, "python-gateway"), join(home, "downloads")];
@@ -131,7 +134,7 @@ async function buildArchive(home: string): Promise<{ url: string; sha256: string
     const { code, output } = await run([python, ...pip, "--no-binary", ":all:", "--dest", downloads, ...requirements], {
         timeoutMs: PIP_TIMEOUT,
     });
-    if (code !== 0) throw new Error(`Thrift's library for Python cannot be had: ${output.trim().split("\n").at(-1)}`);
+    if (code !== 0) throw new Error(`cannot install Thrift's library for Python: ${output.trim().split("\n").at(-1)}`);
     const [source = ""] = readdirSync(downloads);
     await tar.extract({ file: join(downloads, source), cwd: downloads });
     for (const part of ["bin", "gen"]) cpSync(join(SOURCES, part), join(work, part), { recursive: true });

@@ -4,17 +4,17 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "no
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { engineProcesses, engineScope } from "../../replacement/engineProcesses";
+import { engineProcesses, engineScope } from "../../engine/processes";
+import { identify, signal } from "../../lib/processes";
+import { waitFor } from "../../lib/wait";
+import { stopMachine } from "../../programs/supervisor/machine";
+import { machineNames, readLiveRecord } from "../../programs/supervisor/record";
 import { deploy, destroy, isChange, open, preview } from "../../scripts/deploy";
-import { toolPath } from "../../scripts/tools";
-import { stopMachine } from "../../supervisor/machine";
-import { identify, signal } from "../../supervisor/process";
-import { machineNames, readLiveRecord } from "../../supervisor/record";
-import { waitFor } from "../../supervisor/wait";
+import { toolPath } from "../../toolchain";
 
 const NETWORK = "127.94.0";
 
-describe("a deployment that is disturbed", function () {
+describe("an interrupted deployment", function () {
     this.timeout(180_000);
     let home: string;
     let machines: string;
@@ -51,7 +51,7 @@ describe("a deployment that is disturbed", function () {
         Object.assign(process.env, earlier);
     });
 
-    it("names the address, the port and its owner when a port is taken, and comes up once it is free", async () => {
+    it("names the address, the port and its owner if a port is taken, and comes up once it is free", async () => {
         const taken = createServer();
         await new Promise<void>((done) => taken.listen({ host: `${NETWORK}.11`, port: 8500 }, done));
         try {
@@ -68,9 +68,9 @@ describe("a deployment that is disturbed", function () {
         assert.deepEqual(supervisors(), []);
     });
 
-    // Killed with its engine and the provider, in turn: before, between and after the machines are made.
+    // Killed together with its engine and the provider: before, between and after the creations of machines.
     for (const machine of ["(engine)", "consul-0", "gw-0"]) {
-        it(`goes on where it was killed: at ${machine}`, async () => {
+        it(`continues where it was killed: at ${machine}`, async () => {
             const child = start();
             const reached = () =>
                 machine === "(engine)" ? lockHeld() : readLiveRecord(join(machines, machine)) !== undefined;
@@ -92,7 +92,7 @@ describe("a deployment that is disturbed", function () {
         return spawn(process.execPath, args, { detached: true, stdio: "ignore" });
     }
 
-    /** The processes of the engine that a run has started. */
+    /** The engine's processes that a run started. */
     function engines(pid: number): number[] {
         return engineProcesses(engineScope("local", home))
             .filter(({ daemon }) => daemon.startsWith(`${pid}.`))
@@ -108,7 +108,7 @@ describe("a deployment that is disturbed", function () {
         }
     }
 
-    /** The names of the machines for which a supervisor runs, one for each that does. */
+    /** The names of machines with a running supervisor, once for each supervisor. */
     function supervisors(): string[] {
         return readdirSync("/proc")
             .filter((entry) => /^\d+$/.test(entry) && identify(Number(entry)))

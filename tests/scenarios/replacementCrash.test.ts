@@ -4,15 +4,16 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { engineProcesses, engineScope } from "../../replacement/engineProcesses";
+import { engineProcesses, engineScope } from "../../engine/processes";
+import { request } from "../../lib/http";
+import { signal } from "../../lib/processes";
+import { waitFor } from "../../lib/wait";
+import { killMachine, readStatus, stopMachine } from "../../programs/supervisor/machine";
+import { machineNames, readLiveRecord } from "../../programs/supervisor/record";
 import { type JournalEntry, readJournal } from "../../replacement/journal";
-import { request } from "../../replacement/observers/http";
 import { renderEntry } from "../../replacement/report";
 import { deploy, destroy, open } from "../../scripts/deploy";
-import { toolPath } from "../../scripts/tools";
-import { killMachine, readStatus, stopMachine } from "../../supervisor/machine";
-import { machineNames, readLiveRecord } from "../../supervisor/record";
-import { waitFor } from "../../supervisor/wait";
+import { toolPath } from "../../toolchain";
 
 const NETWORK = "127.94.8";
 const run = promisify(execFile);
@@ -39,14 +40,14 @@ describe("the replacement loop on this computer", function () {
     const cli = (...argv: string[]) => run(process.execPath, ["--import", "tsx", "scripts/status.ts", ...argv]);
     const remote = (...argv: string[]) =>
         run(process.execPath, [
-            ...["--import", "tsx", "replacement/main.ts", ...argv, "--consul", `https://${NETWORK}.11:8501`],
+            ...["--import", "tsx", "loop.ts", ...argv, "--consul", `https://${NETWORK}.11:8501`],
             ...["--ca", join(directory("replacer"), "etc/replacer/ca.pem")],
             ...["--token", join(directory("replacer"), "etc/replacer/token")],
         ]);
     /** Waits until the loop has seen every gateway healthy, and nothing is in flight. */
     const whole = (after: number) =>
         waitFor(
-            "the pool to be whole",
+            "the pool to be complete",
             () => {
                 const last = since(after)
                     .filter((entry) => entry.kind === "decision")
@@ -85,7 +86,7 @@ describe("the replacement loop on this computer", function () {
         Object.assign(process.env, earlier);
     });
 
-    it("is elected at once, and tells how it is", async () => {
+    it("is elected at once, and reports its state", async () => {
         const elected = journal().filter((entry) => entry.kind === "leadership");
         assert.deepEqual(
             elected.map((entry) => entry.kind === "leadership" && entry.event.kind),
@@ -98,7 +99,7 @@ describe("the replacement loop on this computer", function () {
         assert.match(body, /^gateway_replacement_slots\{condition="healthy"\} 2$/m);
     });
 
-    it("is asked from anywhere that Consul is reached from", async () => {
+    it("answers commands from anywhere that reaches Consul", async () => {
         assert.match((await remote("status")).stdout, /gw-0 .* healthy .*\n.*gw-1/);
         assert.match(
             (await remote("explain", "--last", "20")).stdout,
@@ -109,14 +110,25 @@ describe("the replacement loop on this computer", function () {
         await assert.rejects(remote("replace", "gw-0"), /gw-0 was not replaced: paused by \w+: a test/);
         assert.match((await remote("status")).stdout, /paused +yes, by \w+ .*a test/);
         await remote("resume");
-        await assert.rejects(remote("replace", "gw-9"), /there is no slot "gw-9": there are gw-0, gw-1/);
+        await assert.rejects(remote("replace", "gw-9"), /unknown slot "gw-9"; known slots: gw-0, gw-1/);
     });
 
-    it("replaces a healthy server on request, through all other rules", async () => {
+    it("replaces a healthy server on request, and applies all other rules", async () => {
         const [before, start] = [incarnation("gw-1"), now()];
         assert.match((await cli("replace", "gw-1", "--reason", "a test")).stdout, /gw-1 was replaced/);
         assert.notEqual(incarnation("gw-1"), before);
-        await assert.rejects(cli("replace", "gw-0"), /in flight/);
+        // Its successor stays in flight for as long as it is not healthy.
+        const pid = readStatus({ machines }, "gw-1")?.services.gateway?.pid;
+        assert.ok(pid);
+        process.kill(pid, "SIGSTOP");
+        try {
+            await assert.rejects(
+                cli("replace", "gw-0"),
+                /gw-0 was not replaced: .*(in flight|would be out of service)/,
+            );
+        } finally {
+            signal(pid, "SIGCONT");
+        }
         await whole(start);
     });
 
@@ -125,7 +137,7 @@ describe("the replacement loop on this computer", function () {
         return existsSync(locks) ? readdirSync(locks).filter((name) => name.endsWith(".json")) : [];
     };
 
-    /** What a replacement has come to, as seen from outside. */
+    /** How far a replacement is, as seen from outside. */
     const moments: Record<string, (before: string | undefined) => boolean> = {
         "as its engine starts": () =>
             engineProcesses(engineScope("local", join(directory("replacer"), "lib", "session.json"))).length > 0,
@@ -133,7 +145,7 @@ describe("the replacement loop on this computer", function () {
         "as the new machine starts": (before) => ![undefined, before].includes(incarnation("gw-0")),
     };
     for (const [when, reached] of Object.entries(moments)) {
-        it(`goes on where it was killed: ${when}`, async () => {
+        it(`continues where it was killed: ${when}`, async () => {
             const [before, start] = [incarnation("gw-0"), now()];
             const { taken } = await remembered();
             assert.ok(await killMachine({ machines }, "gw-0"));
@@ -144,7 +156,7 @@ describe("the replacement loop on this computer", function () {
             await waitFor("the next one to lead", () => starts(start) > 0, 60_000);
             await whole(start);
             assert.notEqual(incarnation("gw-0"), before);
-            // Every run that was begun has cost its part of the budget, and no lock or engine is left.
+            // Every run that started has used its part of the budget. No lock and no engine is left.
             const begun = (await remembered()).taken.length - taken.length;
             assert.ok(begun >= 1 && begun <= 2, `${begun} replacements`);
             await waitFor(
@@ -158,7 +170,7 @@ describe("the replacement loop on this computer", function () {
         });
     }
 
-    it("leaves nothing when it is removed", async () => {
+    it("leaves nothing behind when it is removed", async () => {
         await destroy(await open("local", options), options);
         assert.deepEqual(machineNames(machines), []);
     });
@@ -166,7 +178,11 @@ describe("the replacement loop on this computer", function () {
     const starts = (after: number) => since(after).filter(({ kind }) => kind === "start").length;
 
     async function remembered() {
-        const { stdout } = await remote("status", "--json");
+        // Exit code 2 says that something is not healthy.
+        const { stdout } = await remote("status", "--json").catch((error: { code: number; stdout: string }) => {
+            assert.equal(error.code, 2);
+            return error;
+        });
         const { snapshot } = JSON.parse(stdout);
         return snapshot.decision.memory as { readonly taken: readonly number[] };
     }

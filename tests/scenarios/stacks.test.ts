@@ -1,26 +1,25 @@
-/** The stacks `fabio` and `serf-haproxy` as whole deployments: the real engine, real processes, real faults. */
+/** The stacks `fabio` and `serf-haproxy` as complete deployments: the real engine, real processes, real faults. */
 import * as assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { startLoad } from "../../bench/load";
-import { balancerStates, statusUrls } from "../../replacement/observers/balancer";
-import { parseBackends } from "../../roles/loadBalancer/reconciler/backends";
-import type { ReconcilerStatus } from "../../roles/loadBalancer/reconciler/status";
-import type { ConsulRegistration } from "../../roles/programs/drain";
-import type { MembersSettings } from "../../roles/programs/serf/members";
-import { SerfClient } from "../../roles/programs/serf/rpc";
-import { type SerfRpcAddress, serfEvent, serfTags } from "../../roles/serf";
+import { balancerStates, statusUrls } from "../../clients/balancerStatus";
+import { SerfClient, type SerfRpcAddress, serfEvent, serfTags } from "../../clients/serf";
+import { startLoad } from "../../gateway-sample/load";
+import { groupMembers } from "../../lib/processes";
+import { waitFor } from "../../lib/wait";
+import type { ConsulRegistration } from "../../programs/drain/main";
+import { parseBackends } from "../../programs/reconciler/backends";
+import type { ReconcilerStatus } from "../../programs/reconciler/status";
+import type { MembersSettings } from "../../programs/serf-members/main";
+import { killMachine, readStatus, stopMachine } from "../../programs/supervisor/machine";
+import { machineNames, readLiveRecord } from "../../programs/supervisor/record";
 import { deploy, destroy, isChange, type OpenStack, open, preview } from "../../scripts/deploy";
-import { ensureTools, type ToolName, toolPath } from "../../scripts/tools";
-import { killMachine, readStatus, stopMachine } from "../../supervisor/machine";
-import { groupMembers } from "../../supervisor/process";
-import { machineNames, readLiveRecord } from "../../supervisor/record";
-import { waitFor } from "../../supervisor/wait";
+import { ensureTools, type ToolName, toolPath } from "../../toolchain";
 
 type Stack = "consul-template-haproxy" | "fabio" | "serf-haproxy";
 
-/** A deployment in a folder and a network of its own, with what tests do to it. */
+/** A deployment in a separate folder and network, and the faults that tests inject. */
 class Deployment {
     readonly home = mkdtempSync(join(tmpdir(), "gateway-stacks-"));
     readonly machines = join(this.home, "machines");
@@ -32,10 +31,10 @@ class Deployment {
         this.balancers = [21, 22].map((host) => `${network}.${host}:9190`);
         this.overrides = {
             "gateway:local": { network: `${network}.0/24` },
-            // The faults are the test's, and so is what follows from them; the loop has a test of its own.
+            // The tests inject faults and watch the recovery themselves. The loop has its own test.
             "gateway:replacement": { enabled: false },
             "gateway:service": { stopTimeoutSeconds: 10 },
-            // The engine cannot refresh what is inside a Consul that is gone.
+            // The engine cannot refresh objects in a Consul that is down.
             "gateway:consulObjects": false,
         };
     }
@@ -63,7 +62,7 @@ class Deployment {
     preview = () => preview(this.stack, this.options);
     destroy = () => destroy(this.stack, this.options);
 
-    /** What each machine's services are, by name. */
+    /** Each machine's services, by name. */
     services(machine: string): string[] {
         return Object.keys(readStatus({ machines: this.machines }, machine)?.services ?? {}).sort();
     }
@@ -81,7 +80,7 @@ class Deployment {
         process.kill(pid, signal);
     }
 
-    /** What a balancer does with each gateway, by the end of its address. */
+    /** How a balancer uses each gateway, by the end of its address. */
     async view(balancer: 0 | 1, stack: Stack): Promise<Record<string, string>> {
         const page = `http://${this.network}.${21 + balancer}:9192`;
         const url = stack === "fabio" ? statusUrls.fabio(page) : statusUrls.haproxy(page);
@@ -91,21 +90,21 @@ class Deployment {
         );
     }
 
-    /** What a cloud's load balancer gets from each balancer when it asks whether that is well: 200 to 399 means so. */
+    /** Each balancer's answer to a health check of a cloud's load balancer: 200 to 399 means healthy. */
     checked(): Promise<number[]> {
         const ask = async (host: number) =>
             (await fetch(`http://${this.network}.${host}:9192/`, { redirect: "manual" })).status;
         return Promise.all([21, 22].map(ask));
     }
 
-    /** What the reconciler of a balancer says. */
+    /** The state that a balancer's reconciler reports. */
     reconciler(machine: string): ReconcilerStatus {
         return JSON.parse(readFileSync(join(this.directory(machine), "run/reconciler.json"), "utf8"));
     }
 
     gateway = (index: number) => `${this.network}.${50 + index}`;
 
-    /** Waits until both balancers send calls to just these gateways. */
+    /** Waits until both balancers send calls to exactly these gateways. */
     async inRotation(stack: Stack, ...indices: number[]): Promise<void> {
         const wanted = indices.map(this.gateway).sort().join();
         for (const balancer of [0, 1] as const) {
@@ -158,7 +157,7 @@ describe("other stacks on this computer", function () {
         process.env.GATEWAY_HOME = deployment.home;
     };
 
-    /** Load goes on while something is done; then what became of the calls. */
+    /** Sends calls during an operation. @returns the calls' results. */
     const during = async (work: () => Promise<unknown>, load = deployment.load()) => {
         try {
             await waitFor("calls", () => load.live.ok > 100, 10_000);
@@ -171,7 +170,7 @@ describe("other stacks on this computer", function () {
         return load.stop();
     };
 
-    /** Lets the replacement loop run, kills a gateway's machine, and waits until the loop has mended it. */
+    /** Starts the replacement loop, kills a gateway's machine, and waits until the loop has replaced it. */
     const healed = async (stack: Stack, check: () => void = () => undefined) => {
         await deployment.configure(stack, { "gateway:replacement": { enabled: true } });
         await deployment.deploy();
@@ -181,7 +180,7 @@ describe("other stacks on this computer", function () {
         const incarnation = () => readLiveRecord(deployment.directory("gw-1"))?.incarnation;
         assert.notEqual(await waitFor("a new gw-1", incarnation, 60_000), lost);
         await deployment.inRotation(stack, 0, 1);
-        // Until then the loop holds the engine's lock.
+        // Until then, the loop holds the engine's lock.
         await waitFor("it to be settled", () => settled(deployment.directory("replacer")), 60_000);
         check();
         await deployment.configure(stack, { "gateway:replacement": { enabled: false } });
@@ -193,7 +192,7 @@ describe("other stacks on this computer", function () {
         after(() => deployment.remove());
         const stack = "serf-haproxy";
 
-        it("comes up without any Consul, and does not change when nothing changed", async () => {
+        it("comes up without Consul, and does not change if nothing changed", async () => {
             await deployment.configure(stack);
             assert.deepEqual(Object.keys(await deployment.deploy()), ["create"]);
             assert.deepEqual(machineNames(deployment.machines), ["gw-0", "gw-1", "lb-0", "lb-1"]);
@@ -229,7 +228,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(leaks, []);
         });
 
-        it("goes on when a gateway's machine is killed, which leaves rotation, and comes back", async () => {
+        it("continues when a gateway's machine is killed, which leaves the rotation and comes back", async () => {
             const { failures } = await during(async () => {
                 await killMachine({ machines: deployment.machines }, "gw-1");
                 await deployment.inRotation(stack, 0);
@@ -239,7 +238,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(failures, []);
         });
 
-        it("drains a gateway that is stopped, without a call that fails even once", async () => {
+        it("drains a gateway that is stopped, without a failed call", async () => {
             const load = deployment.load(true);
             const report = await during(async () => {
                 await stopMachine({ machines: deployment.machines }, "gw-1");
@@ -250,7 +249,10 @@ describe("other stacks on this computer", function () {
             await deployment.inRotation(stack, 0, 1);
         });
 
-        /** Waits until a balancer's agent knows all members, and its list has both gateways: so it stays, then. */
+        /**
+         * Waits until a balancer's agent knows all members, and its list has both gateways. The list then stays as it
+         * is.
+         */
         const knowsAll = (balancer: string) =>
             waitFor(
                 `${balancer} to know all`,
@@ -261,14 +263,14 @@ describe("other stacks on this computer", function () {
                     const client = await SerfClient.connect(rpc);
                     const members = await client.members().finally(() => client.close());
                     const alive = members.filter(({ status }) => status === "alive").length;
-                    const listed = parseBackends(readFileSync(resolve(directory, list), "utf8")).length;
+                    const listed = parseBackends(readFileSync(resolve(directory, list), "utf8")).backends.length;
                     if (alive === 4 && listed === 2) return true;
                     throw new Error(`${alive} alive, ${listed} listed`);
                 },
                 30_000,
             );
 
-        it("goes on when every Serf agent is killed, and finds all again", async () => {
+        it("continues when every Serf agent is killed, and finds all members again", async () => {
             const { failures } = await during(async () => {
                 const machines = ["lb-0", "lb-1", "gw-0", "gw-1"];
                 const killed = machines.map((name) => deployment.pid(name, "serf"));
@@ -282,14 +284,14 @@ describe("other stacks on this computer", function () {
                         }),
                     10_000,
                 );
-                // Until they have heard of each other again, a balancer's list may lack a gateway for a moment.
+                // Until the agents have heard of each other again, a balancer's list may lack a gateway for a moment.
                 for (const name of ["lb-0", "lb-1"]) await knowsAll(name);
                 await deployment.inRotation(stack, 0, 1);
             });
             assert.deepEqual(failures, []);
         });
 
-        it("goes on while a balancer's agent hangs: the last good list stays", async () => {
+        it("continues with the last good list while a balancer's agent hangs", async () => {
             const agent = deployment.pid("lb-0", "serf");
             const alarms = () =>
                 readFileSync(join(deployment.directory("lb-0"), "log/serf-members.log"), "utf8").split(
@@ -306,7 +308,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(failures, []);
         });
 
-        it("never goes to an empty list, when no gateway is heard of any more", async () => {
+        it("refuses an empty list when all gateways have disappeared", async () => {
             const agents = ["gw-0", "gw-1"].map((name) => deployment.pid(name, "serf"));
             const { failures } = await during(async () => {
                 for (const agent of agents) process.kill(agent, "SIGSTOP");
@@ -325,7 +327,7 @@ describe("other stacks on this computer", function () {
             await deployment.inRotation(stack, 0, 1);
         });
 
-        it("loses no call on 100 changes of the routes", async () => {
+        it("loses no call during 100 changes of the routes", async () => {
             const rpc = (
                 JSON.parse(readFileSync(join(deployment.directory("gw-1"), "etc/drain.json"), "utf8")) as {
                     serf: SerfRpcAddress;
@@ -345,7 +347,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(report.failures, []);
         });
 
-        it("replaces a gateway whose machine died, by a loop that keeps its memory in a file", async () => {
+        it("replaces a gateway whose machine died, with a loop that keeps its memory in a file", async () => {
             const { failures } = await during(() =>
                 healed(stack, () => {
                     const store = join(deployment.directory("replacer"), "lib/store.json");
@@ -356,7 +358,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(failures, []);
         });
 
-        it("has a killed balancer back with the same slots", async () => {
+        it("restarts a killed balancer with the same slots", async () => {
             const slots = () => deployment.reconciler("lb-0").slots;
             const before = slots();
             assert.equal(Object.keys(before).length, 2);
@@ -369,7 +371,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(slots(), before);
         });
 
-        it("finds the gateways again when all balancers were told to stop at once, and are new", async () => {
+        it("finds the gateways again after all balancers were stopped at once and replaced", async () => {
             for (const name of ["lb-0", "lb-1"]) await stopMachine({ machines: deployment.machines }, name);
             assert.equal((await deployment.deploy()).create, 2);
             await deployment.inRotation(stack, 0, 1);
@@ -385,7 +387,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(failures, []);
         });
 
-        it("refuses to become a stack with Consul, with the reason, and changes nothing", async () => {
+        it("refuses a change to a stack with Consul, says why, and changes nothing", async () => {
             const records = () =>
                 machineNames(deployment.machines).map((name) => readLiveRecord(deployment.directory(name)));
             const before = records();
@@ -398,7 +400,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(records(), before);
         });
 
-        it("goes without leaving anything", async () => {
+        it("is removed without leaving anything", async () => {
             await deployment.destroy();
             assert.deepEqual(machineNames(deployment.machines), []);
         });
@@ -408,7 +410,7 @@ describe("other stacks on this computer", function () {
         before(() => begin("127.93.11"));
         after(() => deployment.remove());
 
-        it("takes the place of consul-template and HAProxy on a running deployment, without a failed call", async () => {
+        it("replaces consul-template and HAProxy in a running deployment, without a failed call", async () => {
             await deployment.configure("consul-template-haproxy");
             await deployment.deploy();
             await deployment.inRotation("consul-template-haproxy", 0, 1);
@@ -425,14 +427,14 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(await deployment.checked(), [303, 303]);
         });
 
-        it("shows no secret, and lets nobody change its routes", async () => {
+        it("shows no secret, and allows no changes of its routes", async () => {
             const page = "http://127.93.11.21:9192";
             const config = await (await fetch(`${page}/api/config`)).text();
             assert.match(config, /"Token":\s*""/);
             assert.equal((await fetch(`${page}/api/manual/`, { method: "PUT", body: "{}" })).status, 403);
         });
 
-        it("deregisters a gateway as its process dies, and registers it when that is back", async () => {
+        it("deregisters a gateway when its process dies, and registers it when the process is back", async () => {
             const { api, serviceId, token } = JSON.parse(
                 readFileSync(join(deployment.directory("gw-1"), "etc/drain.json"), "utf8"),
             ) as ConsulRegistration;
@@ -446,7 +448,7 @@ describe("other stacks on this computer", function () {
             await deployment.inRotation("fabio", 0, 1);
         });
 
-        it("no longer sends calls to a gateway whose machine was killed, and does when it is back", async () => {
+        it("stops sending calls to a gateway whose machine was killed, and resumes when it is back", async () => {
             let left = 0;
             let back = 0;
             const { failures } = await during(async () => {
@@ -458,16 +460,17 @@ describe("other stacks on this computer", function () {
                 await deployment.deploy();
                 await deployment.inRotation("fabio", 0, 1);
             });
-            // Until Consul has noticed, Fabio sends every other connection there, and a client may give up before it
-            // is lucky: by design, Fabio has no checks of its own and does not try another gateway. The same goes for the
-            // moment in which the machine is back in Consul with what was last known of its gateway.
+            // Until Consul has noticed, Fabio sends every other connection there, and a client may give up before a
+            // retry succeeds. This is by design: Fabio has no checks of its own and does not try another gateway. The
+            // same holds for the moment in which the machine is back in Consul with the last known state of its
+            // gateway.
             assert.deepEqual(
                 failures.filter(({ startedAt }) => startedAt > left && startedAt < back),
                 [],
             );
         });
 
-        it("drains a gateway that is stopped, without a call that fails even once", async () => {
+        it("drains a gateway that is stopped, without a failed call", async () => {
             const report = await during(async () => {
                 await stopMachine({ machines: deployment.machines }, "gw-1");
                 await deployment.inRotation("fabio", 0);
@@ -477,7 +480,7 @@ describe("other stacks on this computer", function () {
             await deployment.inRotation("fabio", 0, 1);
         });
 
-        it("loses no call on 100 changes of the routes", async () => {
+        it("loses no call during 100 changes of the routes", async () => {
             const { api, serviceId, token } = JSON.parse(
                 readFileSync(join(deployment.directory("gw-1"), "etc/drain.json"), "utf8"),
             ) as ConsulRegistration;
@@ -497,14 +500,14 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(report.failures, []);
         });
 
-        it("goes on when every Consul server is killed, with the routes that it has", async () => {
+        it("continues with its routes when every Consul server is killed", async () => {
             const servers = ["consul-0", "consul-1", "consul-2"];
             const { failures } = await during(async () => {
                 for (const name of servers) await killMachine({ machines: deployment.machines }, name);
                 for (const balancer of [0, 1] as const) {
                     const log = join(deployment.directory(`lb-${balancer}`), "log/fabio.log");
                     const asked = () => readFileSync(log, "utf8").split("Error fetching health state").length - 1;
-                    await waitFor("Fabio to have asked in vain", () => asked() >= 3, 30_000);
+                    await waitFor("Fabio to have asked without success", () => asked() >= 3, 30_000);
                     assert.equal(Object.keys(await deployment.view(balancer, "fabio")).length, 2);
                 }
                 await deployment.deploy();
@@ -513,9 +516,9 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(failures, []);
         });
 
-        it("has a gateway whose machine died replaced", () => healed("fabio"));
+        it("works with the loop, which replaces a gateway whose machine died", () => healed("fabio"));
 
-        it("has a killed balancer back, with all routes", async () => {
+        it("restarts a killed balancer with all routes", async () => {
             const { failures } = await during(async () => {
                 deployment.kill("lb-0", "fabio");
                 await deployment.inRotation("fabio", 0, 1);
@@ -523,7 +526,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(failures, []);
         });
 
-        it("gives way to consul-template and HAProxy again, without a failed call", async () => {
+        it("changes back to consul-template and HAProxy, without a failed call", async () => {
             await deployment.configure("consul-template-haproxy");
             const report = await during(async () => {
                 await deployment.deploy();
@@ -532,7 +535,7 @@ describe("other stacks on this computer", function () {
             assert.deepEqual(report.failures, []);
         });
 
-        it("cannot become serf-haproxy while it runs, and nothing changes", async () => {
+        it("refuses a change to serf-haproxy while it runs, and changes nothing", async () => {
             await deployment.configure("serf-haproxy");
             await assert.rejects(deployment.deploy(), /cannot change from .*fabio.*to serf-haproxy/s);
             await deployment.configure("consul-template-haproxy");

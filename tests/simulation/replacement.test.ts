@@ -93,6 +93,26 @@ describe("the replacement loop, simulated", () => {
         assert.ok(of("decision").some(({ decision }) => /frozen because blind/.test(decision.reasons.join())));
     });
 
+    it("1: every gateway hangs: one is replaced after twice the usual time, and the next ones as each gets well", async () => {
+        for (const size of [2, 3, 4]) {
+            const slots = [...Array(size).keys()];
+            const { runs } = await run({ size, faults: slots.map((slot) => fault("hang", 10, 1, slot)) });
+            assert.deepEqual(
+                runs.map(([slot, how]) => [slot, how]),
+                slots.map((slot) => [slot, "done"]),
+                `a pool of ${size}`,
+            );
+        }
+    });
+
+    it("1: every gateway hangs, and its successor does, too: no second one is tried", async () => {
+        const slots = [0, 1, 2];
+        const faults = [fault("badImage", 1, 10_000), ...slots.map((slot) => fault("hang", 10, 1, slot))];
+        const { runs } = await run({ size: 3, faults }, false);
+        assert.ok(runs.length > 0);
+        assert.deepEqual([...new Set(runs.map(([slot]) => slot))], [0]);
+    });
+
     for (const kind of ["stopDaemon", "stopMachine"] as const) {
         it(`2: the leader is stopped for 60 s in the middle of a replacement (${kind}): one server per slot`, async () => {
             for (let second = 10; second < 24; second++) {
@@ -252,7 +272,7 @@ describe("the replacement loop, simulated", () => {
         assert.deepEqual(granted.answers, ["gw-0 was replaced"]);
         assert.equal(granted.runs?.length, 1);
         const refused = await asked([fault("hang", 38, 1, 1)]);
-        assert.match(refused.answers[0] ?? "", /2 would be out of service, and 1 may be: gw-1/);
+        assert.match(refused.answers[0] ?? "", /2 would be out of service, but at most 1 may be; not serving: gw-1/);
         const paused = await asked([fault("switch", 30, 60)]);
         assert.match(paused.answers[0] ?? "", /paused by operator/);
         assert.deepEqual(paused.runs, []);

@@ -1,10 +1,10 @@
 /** Runs the real daemons (election, loop, recovery) in a {@link World}, and tells which rules were broken. */
 import * as fc from "fast-check";
+import { allowRetry } from "../../replacement/core/loopMemory";
+import { localPolicy, maxGone, type ReplacementPolicy } from "../../replacement/core/policy";
 import type { JournalEntry } from "../../replacement/journal";
 import { type Lease, lead } from "../../replacement/lease";
 import { type LoopParts, runLoop } from "../../replacement/loop";
-import { forgive } from "../../replacement/memory";
-import { localPolicy, maxGone, type ReplacementPolicy } from "../../replacement/policy";
 import type { Store } from "../../replacement/store";
 import { Process, START } from "./timeline";
 import { type Fault, faultKinds, hostOf, machineFaults, World } from "./world";
@@ -161,7 +161,7 @@ export async function simulate(schedule: Schedule, listener: Listener = {}): Pro
 async function pardonAll(world: World): Promise<void> {
     world.pardonedAt = world.now;
     const { memory, index } = await world.store.load();
-    await world.store.save(Object.keys(memory.slots).reduce(forgive, memory), index);
+    await world.store.save(Object.keys(memory.slots).reduce(allowRetry, memory), index);
 }
 
 /** Calls to the outside that the leaders have made, and which crash is next: it hits whoever leads then. */
@@ -310,13 +310,13 @@ class Machine {
                 }),
             );
         const engine = world.engine(daemon, number, () => lease.session);
-        const janitor = world.janitor(daemon, number);
+        const orphanCleanup = world.orphanCleanup(daemon, number);
         const parts: LoopParts = {
             observe: () => call(() => world.observe(world.is("cutOff", number, 3))),
             engine: {
                 ...engine,
                 previewReplace: (urn, signal) => call(() => engine.previewReplace(urn, signal)),
-                replace: (urn, signal, stamp) => call(() => engine.replace(urn, signal, stamp)),
+                replace: (urn, signal, replacementEpoch) => call(() => engine.replace(urn, signal, replacementEpoch)),
             },
             store: {
                 load: () => troubled(() => store.load()),
@@ -327,11 +327,11 @@ class Machine {
                 pause: () => troubled(async () => (world.is("switch") ? { who: "", why: "", when: 0 } : undefined)),
                 setPause: (pause) => store.setPause(pause),
             },
-            janitor: {
-                search: (signal) => call(() => janitor.search(signal)),
-                carryOut: (step, signal) => call(() => janitor.carryOut(step, signal)),
+            orphanCleanup: {
+                search: (signal) => call(() => orphanCleanup.search(signal)),
+                carryOut: (step, signal) => call(() => orphanCleanup.carryOut(step, signal)),
             },
-            desk: {
+            commands: {
                 reply: async ({ id }) => {
                     if (world.request?.id === id) world.request = undefined;
                 },

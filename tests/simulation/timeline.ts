@@ -1,5 +1,5 @@
 /** Simulated time: a queue of what is to happen, and processes to which it happens unless they are stopped or dead. */
-import type { Stopwatch } from "../../replacement/clock";
+import type { Stopwatch } from "../../lib/clock";
 
 interface Timer {
     readonly at: number;

@@ -3,12 +3,11 @@
  * sessions, two balancers, and a deployment engine with its state and lock. Time only goes on when somebody waits. It
  * says at once when a rule is broken.
  */
-import type { Engine, Operation, PendingCreate, Slot } from "../../replacement/engine";
-import { leaseTimes } from "../../replacement/lease";
-import { MemoryLocks } from "../../replacement/locks";
-import type { Memory } from "../../replacement/memory";
+
+import type { BalancerState } from "../../clients/balancerStatus";
+import type { Engine, Operation } from "../../replacement/act/engine";
+import type { Memory } from "../../replacement/core/loopMemory";
 import {
-    type BalancerState,
     type ConsulState,
     type ControlPlaneView,
     isHealthy,
@@ -17,10 +16,13 @@ import {
     type Pause,
     type ReplaceRequest,
     type SlotObservation,
-} from "../../replacement/observation";
-import { maxGone, type ReplacementPolicy } from "../../replacement/policy";
-import type { FoundServer, Janitor, LoosePart } from "../../replacement/recovery";
-import type { Stamp } from "../../replacement/stamp";
+} from "../../replacement/core/observation";
+import { maxGone, type ReplacementPolicy } from "../../replacement/core/policy";
+import type { PendingCreate, Slot } from "../../replacement/core/pool";
+import type { FoundServer, LoosePart, OrphanCleanup } from "../../replacement/core/recovery";
+import { MemoryLocks } from "../../replacement/leaderLocks";
+import { leaseTimes } from "../../replacement/lease";
+import type { ReplacementEpoch } from "../../replacement/serverMetadata";
 import { memoryStore, type Store } from "../../replacement/store";
 import { type Process, START, Timeline } from "./timeline";
 
@@ -353,12 +355,12 @@ export class World {
                 this.previewed.set(daemon, { slot: slotOf(urn), state: this.stateVersion, drift });
                 return drift ? [...operations, { op: "update", urn: "another" }] : operations;
             },
-            replace: async (urn, signal, stamp) => {
+            replace: async (urn, signal, replacementEpoch) => {
                 signal.throwIfAborted();
                 if (this.lock || this.is("locked")) {
                     throw named("ConcurrentUpdateError", "the stack is currently locked");
                 }
-                const run = await this.begin(slotOf(urn), daemon, machine, stamp, session());
+                const run = await this.begin(slotOf(urn), daemon, machine, replacementEpoch, session());
                 const onAbort = () => {
                     run.interrupted = true;
                     this.timeline.after(KILL_AFTER, () => this.end(run, "killed"), daemon);
@@ -380,8 +382,14 @@ export class World {
         return this.names.map((name, slot) => ({ name, urn: urnOf(slot), serverId: this.state[slot] ?? "" }));
     }
 
-    private async begin(slot: number, daemon: Process, machine: number, stamp: Stamp | undefined, session?: string) {
-        const epoch = stamp?.epoch ?? 0;
+    private async begin(
+        slot: number,
+        daemon: Process,
+        machine: number,
+        replacementEpoch: ReplacementEpoch | undefined,
+        session?: string,
+    ) {
+        const epoch = replacementEpoch?.epoch ?? 0;
         await this.judge(slot, daemon, epoch, session);
         const { now: startedAt } = this;
         const run: Run = {
@@ -469,7 +477,7 @@ export class World {
     }
 
     /** What looks for leftovers, as a daemon has it. */
-    janitor(daemon: Process, machine: number): Janitor {
+    orphanCleanup(daemon: Process, machine: number): OrphanCleanup {
         return {
             search: async () => {
                 if (this.is("controlPlaneError") || this.is("stateUnreadable")) throw new Error("503");
@@ -578,18 +586,32 @@ export class World {
         if (inFlight?.epoch !== epoch) fail("the intent bears another epoch");
         if (target.controlPlane.state === "active") {
             const others = seen.slots.filter((other) => other !== target && !isServing(other)).length;
-            if (others + 1 > maxGone(policy, this.size)) fail("the breaker did not trip");
-            if (!asked) this.judgeSoft(slot, existing, fail);
+            const canary = !asked && this.allLostForLong(seen.slots);
+            if (others + 1 > maxGone(policy, this.size) && !canary) fail("the breaker did not trip");
+            if (!asked) this.judgeSoft(slot, existing, canary, fail);
         }
         this.judgeBudget(fail);
         this.judgeFlight(slot, fail);
         this.judgeTries(slot, fail);
     }
 
-    private judgeSoft(slot: number, existing: readonly SlotObservation[], fail: (rule: string) => void): void {
+    /** Whether each server out of service has not served for twice the usual time: then one of them is tried. */
+    private allLostForLong(slots: readonly SlotObservation[]): boolean {
+        return slots.every((each, index) => {
+            const served = Math.max(this.lastServed[index] ?? 0, this.current(index)?.since ?? 0);
+            return isServing(each) || this.now - served >= 2 * this.policy.softSeconds;
+        });
+    }
+
+    private judgeSoft(
+        slot: number,
+        existing: readonly SlotObservation[],
+        canary: boolean,
+        fail: (rule: string) => void,
+    ): void {
         const { policy } = this;
         const critical = existing.filter(({ consul }) => consul === "critical").length;
-        if (critical === this.size) fail("all were lost at once");
+        if (critical === this.size && !canary) fail("all were lost at once");
         const server = this.current(slot);
         const age = this.now - (server?.since ?? this.now);
         const lost = this.now - Math.max(this.lastServed[slot] ?? 0, server?.since ?? 0);

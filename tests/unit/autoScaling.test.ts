@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
-import { compileAutoScaling } from "../../replacement/compile/autoScaling";
-import { defaultPolicy, localPolicy } from "../../replacement/policy";
+import { compileAutoScaling } from "../../components/aws/autoScalingPolicy";
+import { defaultPolicy, localPolicy } from "../../replacement/core/policy";
 
 describe("the policy, compiled for AutoScaling", () => {
     it("has the settings that stand for the defaults", () => {

@@ -1,7 +1,7 @@
 import * as assert from "node:assert/strict";
 import fc from "fast-check";
 import { host, ownSubnets, place, RESERVED, subnet } from "../../components/aws/addressing";
-import { parseNetwork } from "../../components/cidr";
+import { parseNetwork } from "../../lib/ipv4";
 
 describe("addresses at AWS", () => {
     it("reads networks, and clears what is behind the prefix", () => {

@@ -1,8 +1,8 @@
 import * as assert from "node:assert/strict";
-import { ConfigError, parseConfig } from "../../components/config";
-import { instanceTypeProblem } from "../../components/config/aws";
+import { ConfigError, parseConfig } from "../../config";
+import { instanceTypeProblem } from "../../config/aws";
 
-/** The least that can be said about a deployment at AWS. */
+/** The smallest valid configuration of a deployment to AWS. */
 const least = {
     targets: ["aws"],
     image: { artifacts: "https://artifacts.example.org/gateway" },
@@ -38,7 +38,7 @@ describe("the configuration of target aws", () => {
         ]);
     });
 
-    it("needs none of that on other targets", () => {
+    it("needs none of these on other targets", () => {
         assert.deepEqual(problems({ targets: ["local"] }), []);
     });
 
@@ -53,7 +53,7 @@ describe("the configuration of target aws", () => {
         };
         assert.deepEqual(problems(wrong), [
             "gateway:pool.size: got 0; allowed: a whole number from 1 to 200",
-            "gateway:aws.instanceTypes[1]: got q9.large: q9 is no family of instance types; allowed: an x86-64 instance type such as t3.small",
+            "gateway:aws.instanceTypes[1]: got q9.large: q9 is not a family of instance types; allowed: an x86-64 instance type such as t3.small",
             "gateway:aws.network.zones: got a list; allowed: a list of 2 to 6 availability zones of the region",
             'gateway:aws.spotMaxPrice: got "cheap"; allowed: a number, more than 0 and up to 100',
         ]);
@@ -76,7 +76,7 @@ describe("the configuration of target aws", () => {
             "aws.network.subnetIds: got subnet-0123456789abcdef0 more than once; allowed: each once",
         ],
         [
-            "something that is no subnet",
+            "something that is not a subnet",
             aws({ network: { ...given, subnetIds: ["vpc-0123456789abcdef0", subnets[0], subnets[1]] } }),
             'aws.network.subnetIds[0]: got "vpc-0123456789abcdef0"; allowed: the id of a subnet, subnet-…',
         ],
@@ -101,12 +101,12 @@ describe("the configuration of target aws", () => {
             "aws.spotMaxPrice: got -1; allowed: a number, more than 0 and up to 100",
         ],
         [
-            "checks more often than the load balancer makes them",
+            "more frequent checks than the load balancer makes",
             aws({ checkSeconds: 2 }),
             "aws.checkSeconds: got 2; allowed: a whole number of seconds, from 5 to 300",
         ],
         [
-            "a halt longer than AutoScaling makes it",
+            "a longer halt than AutoScaling allows",
             aws({ checkpointSeconds: 200_000 }),
             "aws.checkpointSeconds: got 200000; allowed: a whole number of seconds, from 0 to 172800",
         ],
@@ -121,14 +121,14 @@ describe("the configuration of target aws", () => {
             "aws.instanceTypes[0]: got m7g.large: m7g is arm64, and the machines' programs are x86-64; allowed: an x86-64 instance type such as t3.small",
         ],
         [
-            "no instance type",
+            "an empty list of instance types",
             aws({ instanceTypes: [] }),
             "aws.instanceTypes: got an empty list; allowed: a list of x86-64 instance types such as t3.small",
         ],
         [
-            "an unknown type of the fixed machines",
+            "an unknown instance type of the Consul servers and balancers",
             aws({ fixedInstanceType: "zz.small" }),
-            "aws.fixedInstanceType: got zz.small: zz is no family of instance types; allowed: an x86-64 instance type such as t3.small",
+            "aws.fixedInstanceType: got zz.small: zz is not a family of instance types; allowed: an x86-64 instance type such as t3.small",
         ],
         [
             "scaling to less than the pool",
@@ -136,17 +136,17 @@ describe("the configuration of target aws", () => {
             "aws.targetTracking.maxSize: got 1; allowed: 3 or more, because pool.size is 3",
         ],
         [
-            "more gateways than a balancer has room for",
+            "more gateways than a balancer can hold",
             { ...aws({ targetTracking: { maxSize: 40 } }), loadBalancer: { slots: 20 } },
             "loadBalancer.slots: got 20; allowed: 40 or more, because aws.targetTracking.maxSize is 40",
         ],
         [
-            "a baked image that is not named",
+            "a prebaked image without its id",
             { ...least, image: { prebaked: true } },
-            "aws.imageId: not set, but image.prebaked is true; allowed: the id of the image that was made as docs/images.md says, ami-…",
+            "aws.imageId: not set, but image.prebaked is true; allowed: the id of the image that you built (docs/images.md), ami-…",
         ],
         [
-            "a client network that is none",
+            "a client network without a prefix length",
             aws({ clientCidrs: ["10.0.0.0"] }),
             'aws.clientCidrs[0]: got "10.0.0.0"; allowed: an IPv4 network such as 203.0.113.0/24',
         ],
@@ -168,7 +168,7 @@ describe("the configuration of target aws", () => {
         it(`refuses ${what}`, () => assert.deepEqual(problems(raw), [`gateway:${message}`]));
     }
 
-    it("warns of what is allowed and unwise", () => {
+    it("warns about settings that are allowed but unwise", () => {
         const { warnings } = parseConfig({
             ...least,
             aws: {
@@ -181,15 +181,15 @@ describe("the configuration of target aws", () => {
         });
         assert.deepEqual(warnings, [
             "gateway:aws.clientCidrs: 0.0.0.0/0 lets the whole internet call the gateway",
-            "gateway:aws.network: 2 zones for 3 Consul servers: without the zone that has most of them there is no majority",
-            "gateway:aws.emulator: set: nothing is made at AWS",
+            "gateway:aws.network: 2 zones for 3 Consul servers: if the zone with the most servers fails, Consul loses its majority",
+            "gateway:aws.emulator: set: nothing is created at AWS",
         ]);
         assert.deepEqual(parseConfig(least).warnings, [
             "gateway:aws.clientCidrs: empty: nobody outside the deployment may call the gateway",
         ]);
     });
 
-    it("takes every way of balancing, and asks nothing of Consul servers where there are none", () => {
+    it("accepts every load balancing stack, and checks no Consul servers if the stack has none", () => {
         for (const stack of ["consul-template-haproxy", "fabio", "serf-haproxy"]) {
             assert.equal(parseConfig({ ...least, loadBalancer: { stack } }).config.loadBalancerStack, stack);
         }
@@ -205,11 +205,11 @@ describe("the configuration of target aws", () => {
         ]);
     });
 
-    it("gives the balancers room for as many gateways as AutoScaling may make", () => {
+    it("gives the balancers room for as many gateways as AutoScaling may start", () => {
         assert.equal(parseConfig(aws({ targetTracking: { maxSize: 40 } })).config.balancerSlots, 80);
     });
 
-    it("knows families of instance types", () => {
+    it("knows AWS's families of instance types", () => {
         for (const type of ["t2.micro", "t3a.small", "m7i-flex.large", "c6in.xlarge", "r8a.large", "g4dn.xlarge"]) {
             assert.equal(instanceTypeProblem(type), undefined, type);
         }
@@ -217,7 +217,7 @@ describe("the configuration of target aws", () => {
             assert.match(instanceTypeProblem(type) ?? "", /is arm64/, type);
         }
         for (const type of ["t9.small", "small", "T3.small"])
-            assert.match(instanceTypeProblem(type) ?? "", /no family/);
+            assert.match(instanceTypeProblem(type) ?? "", /not a family/);
         assert.match(instanceTypeProblem("mac2.metal") ?? "", /is mac/);
     });
 });

@@ -1,7 +1,7 @@
 import * as assert from "node:assert/strict";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { create, diff, type GateInputs, read, update } from "../../components/aws/gateProvider";
+import { create, diff, type ReadinessInputs, read, update } from "../../components/aws/readinessProvider";
 
 /** What the stand-in for AWS's API answers to each action, one after the other; the last answer stays. */
 type Answers = Record<string, string[]>;
@@ -66,12 +66,13 @@ describe("waiting until AWS finds machines well", function () {
         asked = [];
     });
 
-    const inputs = (wanted: GateInputs["wanted"], timeoutSeconds = 10): GateInputs => ({
+    const inputs = (wanted: ReadinessInputs["wanted"], timeoutSeconds = 10): ReadinessInputs => ({
         region: "eu-central-1",
         endpoint,
         targetGroupArn: "arn:targets",
         wanted,
         timeoutSeconds,
+        lookSeconds: 0.02,
     });
     const instance = (orNobody = false) => ({ kind: "instance", instanceId: "i-1", orNobody }) as const;
     const pool = { kind: "group", group: "pool", version: "2", least: 2 } as const;

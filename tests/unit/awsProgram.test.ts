@@ -1,11 +1,12 @@
 import * as assert from "node:assert/strict";
-import { ConfigError } from "../../components/config";
-import type { LOAD_BALANCER_STACKS } from "../../components/config/schema";
+import { ConfigError } from "../../config";
+import type { LOAD_BALANCER_STACKS } from "../../config/schema";
 import { assertGolden } from "../golden/compare";
 import { GIVEN_SUBNETS, TEMPLATE_VERSION } from "./support/awsMocks";
 import { awsDevConfig, awsDevStack, decodeUserData } from "./support/awsStack";
 import {
     allMockSecrets,
+    credentialsType,
     goldenJson,
     type Registration,
     type RunOptions,
@@ -267,7 +268,7 @@ describe("the whole program on AWS", function () {
     it("sets the network load balancer as balancers want it", async () => {
         const { resources } = await deployment();
         const balancer = named(resources, "aws-edge-nlb", "aws:lb/loadBalancer:LoadBalancer");
-        assert.equal(balancer.typeChain, "gateway:aws:Edge$aws:lb/loadBalancer:LoadBalancer");
+        assert.equal(balancer.typeChain, "gateway:aws:Target$gateway:aws:Edge$aws:lb/loadBalancer:LoadBalancer");
         assert.deepEqual(inputsOf(balancer), {
             loadBalancerType: "network",
             internal: true,
@@ -406,6 +407,7 @@ describe("the whole program on AWS", function () {
         for (const { name, type, provider: own } of resources) {
             if (type.startsWith("aws:")) assert.equal(own, "aws-provider", name);
             if (type.startsWith("pulumi-nodejs:")) assert.equal(own, "aws-project-provider", name);
+            if (type.startsWith("random:")) assert.equal(own, "aws-random-provider", name);
         }
         assert.deepEqual(awsDevStack["pulumi:disable-default-providers"], ["*"]);
     });
@@ -616,10 +618,29 @@ describe("the whole program on AWS", function () {
                     ({ typeChain, name }) =>
                         typeChain.startsWith("gateway:index:") && typeChain.includes("$") && !after(name),
                 );
+                // The keys are the same for every stack.
                 assert.deepEqual(
-                    early.map(({ name }) => name),
+                    early.filter(({ type }) => !type.startsWith("random:")).map(({ name }) => name),
                     [],
                 );
+            });
+
+            it("makes the keys that machines share with Pulumi's random provider, as secrets", async () => {
+                const { resources } = await deployment(stack);
+                const made = resources.filter(({ type }) => type.startsWith("random:"));
+                assert.deepEqual(
+                    byName(made).map(({ name, type, inputs }) => [name, type, inputs.length]),
+                    [
+                        ["aws-discovery-keys-gossip", "random:index/randomBytes:RandomBytes", 32],
+                        ["aws-discovery-keys-serf-rpc", "random:index/randomPassword:RandomPassword", 32],
+                    ],
+                );
+                const credentials = named(resources, "aws-discovery-credentials", credentialsType);
+                assert.deepEqual(credentials.inputs.keys, {
+                    gossipKey: "aws-discovery-keys-gossip in base64",
+                    serfRpcKey: "aws-discovery-keys-serf-rpc as text",
+                });
+                assert.ok(credentials.secretInputs.includes("keys"));
             });
         });
     }

@@ -1,15 +1,15 @@
 import * as assert from "node:assert/strict";
 import net, { createServer, type Server, type Socket } from "node:net";
 import { decodeFromCompressedBase64 } from "hdr-histogram-js";
-import { emptyHistogram, percentiles, startClosedLoop, startLoad } from "../../bench/load";
-import { Generator } from "../../bench/load/generator";
-import { answerOf } from "../../bench/load/nullServer";
-import { callsDue, intendedStart } from "../../bench/load/schedule";
 import { encodeCall } from "../../gateway-sample/client/call";
 import * as GatewayApi from "../../gateway-sample/gen/GatewayApi";
-import { waitFor } from "../../supervisor/wait";
+import { emptyHistogram, percentiles, startClosedLoop, startLoad } from "../../gateway-sample/load";
+import { LoadGenerator } from "../../gateway-sample/load/generator";
+import { answerOf } from "../../gateway-sample/load/nullServer";
+import { callsDue, intendedStart } from "../../gateway-sample/load/schedule";
+import { waitFor } from "../../lib/wait";
 
-/** A server whose answers a test decides: it gets each call and the socket that it came by. */
+/** A server that passes each call and its socket to `answer`. */
 async function serverThat(answer: (call: Buffer, socket: Socket) => void): Promise<{
     address: string;
     connections: () => number;
@@ -35,7 +35,7 @@ async function serverThat(answer: (call: Buffer, socket: Socket) => void): Promi
 }
 
 describe("bench: schedule", () => {
-    it("starts the first call at once and then at even distances", () => {
+    it("starts the first call at once, and the others at even intervals", () => {
         assert.equal(callsDue(-1, 1000), 0);
         assert.equal(callsDue(0, 1000), 1);
         assert.equal(callsDue(0.9, 1000), 1);
@@ -45,7 +45,7 @@ describe("bench: schedule", () => {
         assert.equal(intendedStart(300, 300), 1000);
     });
 
-    it("never has a call due before it is meant to start, nor leaves one out", () => {
+    it("never has a call due before its intended start, and skips none", () => {
         for (const rate of [7, 300, 3333, 20_000]) {
             for (let call = 0; call < 2_000; call++) {
                 const start = intendedStart(call, rate);
@@ -68,14 +68,14 @@ describe("bench: load", () => {
     });
     const good = (call: Buffer, socket: Socket) => void socket.write(answerOf(call));
 
-    it("has a server for its ceiling whose answer the client library takes for one", async () => {
+    it("has a null server whose answers the client library accepts", async () => {
         const call = await encodeCall(GatewayApi, "echo", ["text"], { framed: false });
         const bytes = answerOf(call.request);
         const reply = { type: 2, name: "echo", seqid: call.request.readInt32BE(12), bytes };
         assert.equal(await call.decode(reply), "text");
     });
 
-    it("takes answers in one piece and in several, on connections that are kept and new ones", async () => {
+    it("accepts answers in one piece and in several, on kept and new connections", async () => {
         const inPieces = (call: Buffer, socket: Socket) => {
             const answer = answerOf(call);
             socket.write(answer.subarray(0, 5));
@@ -95,7 +95,7 @@ describe("bench: load", () => {
         }
     });
 
-    it("uses no more connections than it may, and calls wait for one", async () => {
+    it("respects the limit of connections, for which calls wait", async () => {
         const held: (() => void)[] = [];
         const server = await serve((call, socket) => void held.push(() => good(call, socket)));
         const options = { addresses: [server.address], connection: "kept", connections: 3, deadlineMs: 5_000 } as const;
@@ -111,7 +111,7 @@ describe("bench: load", () => {
         assert.equal(server.connections(), 3);
     });
 
-    it("counts latency from the intended start, also of calls that had to wait", async () => {
+    it("counts latency from the intended start, including calls that had to wait", async () => {
         const server = await serve((call, socket) => void setTimeout(() => good(call, socket), 60));
         const options = {
             addresses: [server.address],
@@ -122,13 +122,13 @@ describe("bench: load", () => {
         const load = startLoad({ ...options, ratePerSecond: 100 });
         await waitFor("calls", () => load.live.started >= 10, 5_000, 5);
         const { latencyMs, started } = await load.stop();
-        // The last one began when ten others had been begun, of which each took 60 ms of the only connection.
+        // The last call waited for ten others, each of which took 60 ms of the only connection.
         assert.ok((latencyMs?.max ?? 0) >= started * 60 - started * 10 - 70, JSON.stringify(latencyMs));
     });
 
-    it("tells how late it started calls, so that its own lateness is not taken for the server's", async () => {
+    it("reports how late it started calls", async () => {
         const server = await serve(good);
-        // Ticks only when it is told to, as a computer that is busy with something else.
+        // Ticks only on request, like a busy computer.
         let tick = () => {};
         const ticker = (each: () => void) => {
             tick = each;
@@ -144,7 +144,7 @@ describe("bench: load", () => {
         assert.ok((late?.max ?? 0) >= 49, JSON.stringify(late));
     });
 
-    it("fails a call that has no answer by its deadline, and frees its connection", async () => {
+    it("fails a call without an answer by its deadline, and frees its connection", async () => {
         let calls = 0;
         const server = await serve((call, socket) => {
             calls += 1;
@@ -161,11 +161,11 @@ describe("bench: load", () => {
         assert.equal(server.connections(), 2);
     });
 
-    it("makes no connection for calls that waited until their deadline", async () => {
+    it("opens no connection for calls that waited until their deadline", async () => {
         const server = await serve(() => undefined);
         const { connect } = net;
         let made = 0;
-        // The server does not see those that are given up before it has accepted them.
+        // The server does not see connections that end before it accepts them.
         net.connect = ((...given: Parameters<typeof connect>) => {
             made += 1;
             return connect(...given);
@@ -178,13 +178,13 @@ describe("bench: load", () => {
             net.connect = connect;
         });
         const { failed } = await load.stop();
-        // Two each time that it looks for deadlines that have passed, by when some twenty have.
+        // Two for each check of deadlines, in which some twenty calls expire.
         assert.ok(made > 0 && made < failed / 4, `${made} connections for ${failed} calls`);
     });
 
-    it("goes on with a new process when its own has died", async () => {
+    it("starts a new process when its own has died", async () => {
         const server = await serve(good);
-        const generator = new Generator();
+        const generator = new LoadGenerator();
         try {
             const options = { addresses: [server.address], ratePerSecond: 100 };
             const load = await generator.start(options);
@@ -197,7 +197,7 @@ describe("bench: load", () => {
         }
     });
 
-    it("tells a connection that is refused from one that is reset and one that is closed", async () => {
+    it("distinguishes refused, reset and closed connections", async () => {
         const gone = await serve(good);
         gone.close();
         const reset = await serve((_, socket) => void socket.resetAndDestroy());
@@ -231,7 +231,7 @@ describe("bench: load", () => {
         }
     });
 
-    it("keeps a closed loop's calls under way, no more and no less, also when they fail", async () => {
+    it("keeps exactly the closed loop's calls in flight, even when they fail", async () => {
         let underWay = 0;
         let most = 0;
         const server = await serve((call, socket) => {
@@ -253,7 +253,7 @@ describe("bench: load", () => {
         assert.equal((await failing.stop()).ok, 0);
     });
 
-    it("reports what histograms say in milliseconds, and gives them out", async () => {
+    it("reports percentiles in milliseconds, and the histogram", async () => {
         const histogram = emptyHistogram();
         for (let value = 1; value <= 1000; value++) histogram.recordValue(value * 1000);
         const found = percentiles(histogram);

@@ -2,43 +2,43 @@ import * as assert from "node:assert/strict";
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { faults, stagedFaults } from "../../bench/injections";
+import {
+    appendRecord,
+    type BenchRecord,
+    isDisturbed,
+    isTrialRecord,
+    type RunRecord,
+    readRecords,
+    resumedRun,
+    type TrialRecord,
+} from "../../bench/benchRecords";
+import { slowestSaturation } from "../../bench/comparisonRun";
+import { comparisonFaults, faults } from "../../bench/faultInjection";
+import { cpuTicks, residentBytes } from "../../bench/processUsage";
+import { RunProgress } from "../../bench/runProgress";
 import {
     ablations,
     type Cell,
     cellKey,
-    direct,
+    directVariant,
     faultNames,
     mixes,
-    only,
     phaseOf,
     planBlocks,
     profiles,
-    remaining,
+    remainingTrials,
+    selectTrials,
+    stackOf,
     stackVariants,
-    stageOf,
     type Trial,
     trialKey,
-} from "../../bench/matrix";
-import { Progress } from "../../bench/progress";
-import {
-    append,
-    type BenchRecord,
-    isDisturbed,
-    isTrial,
-    type RunRecord,
-    readRecords,
-    runOf,
-    type TrialRecord,
-} from "../../bench/records";
-import { slowestSaturation } from "../../bench/run";
-import { cpuTicks, residentBytes } from "../../bench/usage";
+} from "../../bench/trialMatrix";
 
 const trialsOf = (name: keyof typeof profiles, seed = 1) =>
     planBlocks(profiles[name], seed).flatMap((block) => block.trials);
 
 describe("bench: matrix", () => {
-    it("makes the same plan with the same seed, and another with another", () => {
+    it("gives the same plan for the same seed, and another for another seed", () => {
         assert.deepEqual(planBlocks(profiles.standard, 7), planBlocks(profiles.standard, 7));
         assert.notDeepEqual(planBlocks(profiles.standard, 7), planBlocks(profiles.standard, 8));
         const sorted = (seed: number) => trialsOf("standard", seed).map(trialKey).sort();
@@ -49,25 +49,25 @@ describe("bench: matrix", () => {
         for (const name of ["quick", "standard", "full"] as const) {
             const keys = trialsOf(name).map(trialKey);
             assert.equal(new Set(keys).size, keys.length, name);
-            for (const { stage, trials } of planBlocks(profiles[name], 1)) {
-                for (const { cell } of trials) assert.equal(stageOf(cell), stage);
+            for (const { stack, trials } of planBlocks(profiles[name], 1)) {
+                for (const { cell } of trials) assert.equal(stackOf(cell), stack);
             }
         }
     });
 
-    it("measures the saturation of all before anything whose rate follows from it", () => {
+    it("measures all saturations before anything whose rate derives from them", () => {
         for (const name of ["quick", "standard", "full"] as const) {
             const trials = trialsOf(name);
             const first = trials.findIndex(({ cell }) => cell.kind !== "saturation");
             const before = new Set(trials.slice(0, first).map(({ cell }) => cellKey(cell)));
-            for (const { name: variant } of [direct, ...stackVariants]) {
+            for (const { name: variant } of [directVariant, ...stackVariants]) {
                 for (const mix of mixes)
                     assert.ok(before.has(cellKey({ kind: "saturation", variant, mix })), `${name} ${variant}`);
             }
         }
     });
 
-    it("has, in full, 20 repeats of every stack, fault and load, of every ablation and of every size", () => {
+    it("has 20 repeats of every stack, fault and load, every ablation and every size in the full profile", () => {
         const counts = new Map<string, number>();
         for (const { cell } of trialsOf("full")) counts.set(cellKey(cell), (counts.get(cellKey(cell)) ?? 0) + 1);
         for (const { name: variant } of stackVariants) {
@@ -83,18 +83,18 @@ describe("bench: matrix", () => {
             }
             for (const size of [2, 4, 8, 16]) assert.equal(counts.get(cellKey({ kind: "pool", variant, size })), 20);
         }
-        for (const { name: variant } of [direct, ...ablations]) {
+        for (const { name: variant } of [directVariant, ...ablations]) {
             assert.equal(counts.get(cellKey({ kind: "fault", variant, fault: "gateway-kill", load: 50 })), 20);
         }
     });
 
-    it("names faults that there are, each once", () => {
-        const known = [...faults, ...stagedFaults].map(({ name }) => name);
+    it("names existing faults, each once", () => {
+        const known = [...faults, ...comparisonFaults].map(({ name }) => name);
         assert.equal(new Set(known).size, known.length);
         for (const name of faultNames) assert.ok(known.includes(name), name);
     });
 
-    it("measures pools last and from small to large, because they change what is booted", () => {
+    it("measures pools last and from small to large, because they boot more gateways", () => {
         for (const { trials } of planBlocks(profiles.standard, 5)) {
             const first = trials.findIndex(({ cell }) => cell.kind === "pool");
             if (first < 0) continue;
@@ -109,14 +109,14 @@ describe("bench: matrix", () => {
             orders.add(
                 planBlocks(profiles.quick, seed)
                     .slice(0, 3)
-                    .map(({ stage }) => stage)
+                    .map(({ stack }) => stack)
                     .join(),
             );
         }
         assert.ok(orders.size > 3, [...orders].join("; "));
     });
 
-    it("spreads the phases of faults over their second, always the same for a seed", () => {
+    it("spreads the phases of faults over a second, the same for the same seed", () => {
         const trials = trialsOf("full").filter(({ cell }) => cell.kind === "fault");
         const phases = trials.map((trial) => phaseOf(trial, 1));
         for (let tenth = 0; tenth < 10; tenth++) {
@@ -128,18 +128,18 @@ describe("bench: matrix", () => {
         assert.notEqual(phaseOf(trial, 2), phases[0]);
     });
 
-    it("takes what is done out of a plan, and blocks in which nothing is left", () => {
+    it("removes finished trials and empty blocks from a plan", () => {
         const plan = planBlocks(profiles.quick, 1);
         const [first, second] = plan as [(typeof plan)[number], (typeof plan)[number]];
         const done = new Set([...first.trials, ...second.trials.slice(0, 1)].map(trialKey));
-        const left = remaining(plan, done);
+        const left = remainingTrials(plan, done);
         assert.equal(left.length, plan.length - 1);
         assert.deepEqual(left[0]?.trials, second.trials.slice(1));
-        assert.deepEqual(remaining(plan, new Set(plan.flatMap(({ trials }) => trials).map(trialKey))), []);
+        assert.deepEqual(remainingTrials(plan, new Set(plan.flatMap(({ trials }) => trials).map(trialKey))), []);
     });
 
-    it("can be cut down to some trials, but not below what their rates follow from", () => {
-        const cut = only(planBlocks(profiles.standard, 1), /^fault\/fabio\/gateway-kill\//);
+    it("selects trials, and keeps the saturations that their rates derive from", () => {
+        const cut = selectTrials(planBlocks(profiles.standard, 1), /^fault\/fabio\/gateway-kill\//);
         const kinds = cut.flatMap(({ trials }) => trials).map(({ cell }) => cell.kind);
         assert.equal(kinds.filter((kind) => kind === "saturation").length, 8);
         assert.equal(kinds.filter((kind) => kind === "fault").length, 5);
@@ -179,36 +179,36 @@ describe("bench: journal", () => {
     });
     afterEach(() => rmSync(directory, { recursive: true }));
 
-    it("gives back what was written, and knows what is done", () => {
+    it("reads back what was written, and lists finished trials", () => {
         assert.deepEqual(readRecords(path), []);
-        append(path, run);
-        append(path, saturation("fabio", 100));
+        appendRecord(path, run);
+        appendRecord(path, saturation("fabio", 100));
         const records = readRecords(path);
         assert.deepEqual(records, [run, saturation("fabio", 100)]);
-        assert.deepEqual(records.filter(isTrial).map(trialKey), ["saturation/fabio/kept#0"]);
+        assert.deepEqual(records.filter(isTrialRecord).map(trialKey), ["saturation/fabio/kept#0"]);
     });
 
-    it("drops a line that was cut off, so that the next one begins anew", () => {
-        append(path, run);
+    it("removes an incomplete last line", () => {
+        appendRecord(path, run);
         appendFileSync(path, '{"kind":"satur');
         assert.deepEqual(readRecords(path), [run]);
-        append(path, saturation("fabio", 100));
+        appendRecord(path, saturation("fabio", 100));
         assert.deepEqual(readRecords(path), [run, saturation("fabio", 100)]);
         assert.equal(readFileSync(path, "utf8").split("\n").length, 3);
     });
 
-    it("refuses a damaged line in the midst, and a journal of another run", () => {
-        append(path, run);
+    it("rejects an invalid line in the middle, and a journal of another run", () => {
+        appendRecord(path, run);
         writeFileSync(path, `${JSON.stringify(run)}\n{\n`);
         assert.throws(() => readRecords(path), /run\.jsonl:2 is not JSON/);
-        assert.equal(runOf(path, [run], { profile: "quick", seed: 1 }), run);
-        assert.equal(runOf(path, [], { profile: "quick", seed: 1 }), undefined);
-        assert.throws(() => runOf(path, [run], { profile: "quick", seed: 2 }), /seed 1, not quick and 2/);
-        assert.throws(() => runOf(path, [run], { profile: "full", seed: 1 }), /profile quick/);
-        assert.throws(() => runOf(path, [saturation("fabio", 1)], { profile: "full", seed: 1 }), /does not begin/);
+        assert.equal(resumedRun(path, [run], { profile: "quick", seed: 1 }), run);
+        assert.equal(resumedRun(path, [], { profile: "quick", seed: 1 }), undefined);
+        assert.throws(() => resumedRun(path, [run], { profile: "quick", seed: 2 }), /seed 1, not quick and 2/);
+        assert.throws(() => resumedRun(path, [run], { profile: "full", seed: 1 }), /profile quick/);
+        assert.throws(() => resumedRun(path, [saturation("fabio", 1)], { profile: "full", seed: 1 }), /does not begin/);
     });
 
-    it("takes as 100 % what the slowest stack did before any load", () => {
+    it("takes the slowest stack's first saturation as 100 %", () => {
         const records = [
             saturation("direct", 50),
             saturation("fabio", 90),
@@ -220,7 +220,7 @@ describe("bench: journal", () => {
         assert.throws(() => slowestSaturation(records, "perCall"), /has not been measured/);
     });
 
-    it("knows when the generator was late, and so what was measured is not the stack", () => {
+    it("detects trials in which the generator was late", () => {
         const record = (p99: number): TrialRecord => ({
             kind: "latency",
             cell: { kind: "latency", variant: "fabio", mix: "kept", load: 50 },
@@ -233,7 +233,7 @@ describe("bench: journal", () => {
         assert.equal(isDisturbed(saturation("fabio", 1) as TrialRecord), false);
     });
 
-    it("reads CPU time and memory as the kernel writes them", () => {
+    it("parses CPU time and memory as the kernel writes them", () => {
         const stat = "12 (a) b (c)) S 1 12 12 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 1 0 100 200 300";
         assert.equal(cpuTicks(stat), 200);
         assert.equal(residentBytes("Name:\tnode\nVmHWM:\t     900 kB\nVmRSS:\t     512 kB\n"), 512 * 1024);
@@ -241,10 +241,10 @@ describe("bench: journal", () => {
 });
 
 describe("bench: progress", () => {
-    it("says what is left, and learns from how long things took", () => {
+    it("counts what is left, and learns from the durations of trials", () => {
         const cell: Cell = { kind: "saturation", variant: "fabio", mix: "kept" };
         const trials = [0, 1, 2, 3].map((repeat) => ({ cell, repeat }));
-        const progress = new Progress([{ stage: "fabio", trials }]);
+        const progress = new RunProgress([{ stack: "fabio", trials }]);
         assert.equal(progress.left, 4);
         const before = progress.timeLeft();
         assert.match(before, /^\d+ s$/);

@@ -3,21 +3,28 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeIntoCompressedBase64 } from "hdr-histogram-js";
-import { emptyHistogram, percentiles } from "../../bench/load";
-import { type Mix, mixes } from "../../bench/matrix";
-import { append, type BenchRecord, type FaultOutcome, type FaultRecord, type Parts, parts } from "../../bench/records";
-import { report, withTables } from "../../bench/report";
+import {
+    appendRecord,
+    type BenchRecord,
+    type FaultOutcome,
+    type FaultRecord,
+    type Parts,
+    partNames,
+} from "../../bench/benchRecords";
+import { withTables, writeReport } from "../../bench/report";
 import { agreement } from "../../bench/report/agreement";
-import { faultSummaries, latencySummaries } from "../../bench/report/data";
 import { figures } from "../../bench/report/figures";
-import { verdicts } from "../../bench/report/goals";
+import { goalVerdicts } from "../../bench/report/goals";
 import { escapeHtml, svgOf } from "../../bench/report/render";
 import { looks } from "../../bench/report/style";
+import { faultSummaries, latencySummaries } from "../../bench/report/summaries";
 import { markdownOf, tables } from "../../bench/report/tables";
 import { bootstrap, overlap, summarize } from "../../bench/statistics";
+import { type Mix, mixes } from "../../bench/trialMatrix";
+import { emptyHistogram, percentiles } from "../../gateway-sample/load";
 
 const at = "2026-01-01T00:00:00.000Z";
-const noParts = Object.fromEntries(parts.map((part) => [part, { cores: 0.1, mib: 10 }])) as Parts;
+const noParts = Object.fromEntries(partNames.map((part) => [part, { cores: 0.1, mib: 10 }])) as Parts;
 
 const run: BenchRecord = {
     kind: "run",
@@ -28,14 +35,14 @@ const run: BenchRecord = {
     versions: { node: "20.0.0" },
 };
 
-/** A saturation at which each of the six parts used so many cores. */
+/** A saturation in which each of the six parts used `cores` cores. */
 function saturation(variant: string, mix: Mix, perSecond: number, cores = 0.1): BenchRecord {
     const cell = { kind: "saturation", variant, mix } as const;
-    const used = Object.fromEntries(parts.map((part) => [part, { cores, mib: 10 }])) as Parts;
+    const used = Object.fromEntries(partNames.map((part) => [part, { cores, mib: 10 }])) as Parts;
     return { kind: "saturation", cell, repeat: 0, at, perSecond, failed: 0, parts: used, busy: 1 };
 }
 
-/** A latency record in which calls took these microseconds. */
+/** A latency record with calls of these durations, microseconds. */
 function latency(variant: string, mix: Mix, microseconds: readonly number[], repeat = 0): BenchRecord {
     const histogram = emptyHistogram();
     for (const value of microseconds) histogram.recordValue(value);
@@ -83,14 +90,14 @@ describe("bench: statistics", () => {
         assert.throws(() => summarize([]), /nothing/);
     });
 
-    it("draws with replacement: of two values it also draws one of them twice", () => {
+    it("draws with replacement, so it may draw one of two values twice", () => {
         assert.deepEqual(
             bootstrap([0, 10], (drawn) => drawn.reduce((a, b) => a + b) / drawn.length),
             [0, 10],
         );
     });
 
-    it("knows when intervals overlap", () => {
+    it("detects overlapping intervals", () => {
         assert.equal(overlap([0, 1], [1, 2]), true);
         assert.equal(overlap([0, 1], [1.1, 2]), false);
         assert.equal(overlap([5, 6], [0, 10]), true);
@@ -99,7 +106,7 @@ describe("bench: statistics", () => {
 
 describe("bench: report", function () {
     this.timeout(60_000);
-    it("adds up the calls of repeats, and does not average percentiles of the tail", () => {
+    it("merges the calls of repeats instead of averaging percentiles", () => {
         const many = Array.from({ length: 900 }, () => 1_000);
         const few = Array.from({ length: 100 }, () => 50_000);
         const [summary] = latencySummaries([latency("fabio", "kept", many), latency("fabio", "kept", few, 1)]);
@@ -123,12 +130,12 @@ describe("bench: report", function () {
     });
 
     const verdict = (records: readonly BenchRecord[], variant: string, goal: RegExp) => {
-        const found = verdicts(records).filter((each) => each.variant === variant && goal.test(each.goal));
+        const found = goalVerdicts(records).filter((each) => each.variant === variant && goal.test(each.goal));
         assert.equal(found.length, 1);
         return found[0];
     };
 
-    it("judges outages by the worst of all faults", () => {
+    it("judges outages by the worst trial", () => {
         const good = fault("serf-haproxy", "gateway-kill", { failed: 2, outageMs: 49 });
         const bad = fault("serf-haproxy", "gateway-kill", { failed: 2, outageMs: 51 }, { repeat: 1 });
         assert.equal(verdict([good], "serf-haproxy", /kill -9/)?.reached, true);
@@ -137,17 +144,17 @@ describe("bench: report", function () {
         assert.equal(verdict([good], "fabio", /kill -9/)?.reached, undefined);
     });
 
-    it("judges a frozen gateway by when the last failing call began, not by when it failed", () => {
+    it("judges a frozen gateway by the start of the last failed call, not by its failure", () => {
         const late = fault("fabio", "gateway-stop", { failed: 9, outageMs: 2_500, lastStartMs: 1_650 });
         assert.equal(verdict([late], "fabio", /SIGSTOP/)?.reached, true);
         const haproxy = fault("serf-haproxy", "gateway-stop", { failed: 9, outageMs: 20, lastStartMs: 101 });
         assert.equal(verdict([haproxy], "serf-haproxy", /SIGSTOP/)?.reached, false);
     });
 
-    it("judges drains by repeated calls, and a lost registry by calls that are tried once", () => {
+    it("judges drains by retried calls, and a lost registry by calls that are tried once", () => {
         const failing = { failed: 1 };
         assert.equal(verdict([fault("fabio", "gateway-term", failing)], "fabio", /drained/)?.reached, true);
-        assert.equal(verdict([fault("fabio", "registry-stop", failing)], "fabio", /registry is gone/)?.reached, false);
+        assert.equal(verdict([fault("fabio", "registry-stop", failing)], "fabio", /registry is lost/)?.reached, false);
         const once = fault("fabio", "rolling-restart", {});
         const retried = { kept: { ...once.retried.kept, failed: 1 }, perCall: once.retried.perCall };
         assert.equal(verdict([{ ...once, retried }], "fabio", /drained/)?.reached, false);
@@ -159,7 +166,7 @@ describe("bench: report", function () {
         assert.equal(verdict([{ ...kept, fewestUsed: 0 }], "serf-haproxy", /no gateways/)?.reached, false);
     });
 
-    it("judges throughput by no balancer or by busy cores, and latency by the difference", () => {
+    it("judges throughput relative to no balancer or by busy cores, and latency by the difference", () => {
         const none = mixes.map((mix) => saturation("direct", mix, 1000));
         const own = (perSecond: number, cores: number) =>
             mixes.map((mix) => saturation("fabio", mix, perSecond, cores));
@@ -185,7 +192,7 @@ describe("bench: report", function () {
         ];
         const found = Object.fromEntries(agreement(first, second).map(({ figure, agreeing }) => [figure, agreeing]));
         assert.equal(found["throughput, calls per second"], 0);
-        // Of both mixes, only the kept connections had another figure.
+        // Only the kept connections differ.
         assert.equal(found["failed calls at 50 % load"], 1);
         assert.deepEqual(agreement(first, []), []);
     });
@@ -216,7 +223,7 @@ describe("bench: report", function () {
         ),
     ];
 
-    it("draws every figure, with the variants' colours and what the axes mean", async () => {
+    it("draws every figure, with the variants' colours and axis titles", async () => {
         const made = figures(records);
         assert.deepEqual(
             made.map(({ name }) => name),
@@ -242,14 +249,14 @@ describe("bench: report", function () {
         assert.deepEqual(figures([run]), []);
     });
 
-    it("writes a page that needs nothing else, the figures, and the tables of a document", async () => {
+    it("writes a self-contained page, the figures, and the tables of a document", async () => {
         const directory = mkdtempSync(join(tmpdir(), "bench-report-"));
         try {
             const journal = join(directory, "run.jsonl");
-            for (const record of records) append(journal, record);
+            for (const record of records) appendRecord(journal, record);
             const document = join(directory, "comparison.md");
             writeFileSync(document, "before\n<!-- table: goals -->\nold\n<!-- end -->\nafter\n");
-            const written = await report({ journals: [journal], out: join(directory, "out"), document });
+            const written = await writeReport({ journals: [journal], out: join(directory, "out"), document });
             assert.equal(written.length, 8 + 2);
             const page = readFileSync(join(directory, "out/report.html"), "utf8");
             assert.doesNotMatch(page, /<script[^>]+src=|<link|@import/);
@@ -258,8 +265,8 @@ describe("bench: report", function () {
             assert.match(text, /^before\n<!-- table: goals -->\n\n\| goal \|/);
             assert.match(text, /<!-- end -->\nafter\n$/);
             assert.doesNotMatch(text, /old/);
-            // Nothing changes when nothing has changed.
-            await report({ journals: [journal], out: join(directory, "out"), document });
+            // The same data gives the same files.
+            await writeReport({ journals: [journal], out: join(directory, "out"), document });
             assert.equal(readFileSync(document, "utf8"), text);
             assert.equal(readFileSync(join(directory, "out/report.html"), "utf8"), page);
         } finally {
@@ -267,13 +274,16 @@ describe("bench: report", function () {
         }
     });
 
-    it("refuses a table that there is not, and raw data that there is not", async () => {
-        assert.throws(() => withTables("<!-- table: none -->\n<!-- end -->", tables(records)), /no table "none"/);
-        await assert.rejects(report({ journals: [], out: "/nowhere" }), /no raw data/);
-        await assert.rejects(report({ journals: ["/nowhere/run.jsonl"], out: "/nowhere" }), /run npm run bench first/);
+    it("rejects an unknown table and missing raw data", async () => {
+        assert.throws(() => withTables("<!-- table: none -->\n<!-- end -->", tables(records)), /No table "none"/);
+        await assert.rejects(writeReport({ journals: [], out: "/nowhere" }), /no raw data/);
+        await assert.rejects(
+            writeReport({ journals: ["/nowhere/run.jsonl"], out: "/nowhere" }),
+            /Run "npm run bench" first/,
+        );
     });
 
-    it("keeps what is text from being taken for markup", () => {
+    it("escapes text in HTML and Markdown", () => {
         assert.equal(escapeHtml('<a href="x">&'), "&lt;a href=&quot;x&quot;&gt;&amp;");
         const table = { name: "t", title: "T", heading: ["a"], rows: [["x | y"]] };
         assert.equal(markdownOf(table), "| a |\n| --- |\n| x \\| y |");

@@ -17,21 +17,21 @@ import type { AddressInfo } from "node:net";
 import { type NetworkInterfaceInfo, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import * as tar from "tar";
-import { applyMachine, type Sources } from "../../machine/apply";
-import { bake } from "../../machine/bake";
-import { ensureBinary } from "../../machine/binaries";
-import { interfaceOf, mainAddress, readIdentity } from "../../machine/identity";
-import { MetadataService } from "../../machine/metadata";
-import { parseProbe, waitForUnits } from "../../machine/ready";
-import { readSecrets } from "../../machine/secrets";
-import type { System } from "../../machine/system";
-import type { CloudMachine } from "../../roles/render/cloudInit";
-import { instanceRef, secretRef } from "../../roles/role";
+import { MetadataService } from "../../clients/instanceMetadata";
+import { applyMachine, type Sources } from "../../programs/boot/applyMachine";
+import { bake } from "../../programs/boot/bakeImage";
+import { ensureBinary } from "../../programs/boot/binaries";
+import type { CloudMachine } from "../../programs/boot/description";
+import { interfaceOf, mainAddress, readIdentity } from "../../programs/boot/identity";
+import { readSecrets } from "../../programs/boot/secrets";
+import { parseProbe, waitForUnits } from "../../programs/boot/services";
+import type { System } from "../../programs/boot/system";
+import { instanceRef, secretRef } from "../../programs/machine";
 import { awsCredentials } from "./support/awsCredentials";
 
 const sum = (content: string | Buffer) => createHash("sha256").update(content).digest("hex");
 
-/** A web server of the test's own; answers what `files` says, or 404. */
+/** The test's own web server. It serves `files`, and answers 404 for everything else. */
 class Web {
     readonly files = new Map<string, string | Buffer>();
     readonly asked: string[] = [];
@@ -55,7 +55,7 @@ class Web {
     }
 }
 
-/** A machine in a folder, whose commands are only noted; its users all have the test's own number. */
+/** A machine in a folder. It records commands instead of running them. All its users have the test's own user id. */
 function fakeSystem(root: string) {
     const commands: string[] = [];
     const said: string[] = [];
@@ -128,7 +128,7 @@ describe("the boot program", () => {
         secrets: async (_, names) => Object.fromEntries(names.map((name) => [name, `$& ${instanceRef("id")} ${name}`])),
     };
 
-    it("makes users, programs, files and units, and starts the services", async () => {
+    it("creates users, programs, files and units, and starts the services", async () => {
         const { system, commands, said } = fakeSystem(root);
         await applyMachine(system, machine(), sources);
         assert.equal(read("/opt/gateway/bin/consul"), "the consul binary");
@@ -148,7 +148,7 @@ describe("the boot program", () => {
         assert.ok(!said.join().includes("$&") && !commands.join().includes("$&"));
     });
 
-    it("does nothing that is done", async () => {
+    it("does nothing the second time", async () => {
         const { system, commands } = fakeSystem(root);
         await applyMachine(system, machine(), sources);
         const before = statSync(join(root, "/etc/gateway/plain")).ino;
@@ -161,7 +161,7 @@ describe("the boot program", () => {
         assert.ok(!commands.some((line) => line.startsWith("useradd")));
     });
 
-    it("goes on where it was killed, after any of its commands", async () => {
+    it("continues where it was killed, after any of its commands", async () => {
         const whole = fakeSystem(mkdtempSync(join(tmpdir(), "gateway-boot-")));
         await applyMachine(whole.system, machine(), sources);
         rmSync(whole.system.root, { recursive: true });
@@ -183,7 +183,7 @@ describe("the boot program", () => {
         }
     });
 
-    it("mends what was changed: content and rights", async () => {
+    it("restores changed content and permissions", async () => {
         const { system } = fakeSystem(root);
         await applyMachine(system, machine(), sources);
         chmodSync(join(root, "/etc/gateway/deep/token"), 0o644);
@@ -193,7 +193,7 @@ describe("the boot program", () => {
         assert.equal(read("/opt/gateway/bin/consul"), "the consul binary");
     });
 
-    describe("gets a binary", () => {
+    describe("installs a binary", () => {
         const ensure = (binary: CloudMachine["binaries"][number], system = fakeSystem(root).system) =>
             ensureBinary(system, { directories }, binary);
 
@@ -203,13 +203,13 @@ describe("the boot program", () => {
             assert.equal(read("/opt/gateway/bin/x"), "content");
         });
 
-        it("and never one that is not what its checksum says", async () => {
+        it("and never one with a wrong checksum", async () => {
             const binary = program("x", "forged", { sha256: sum("content") });
             await assert.rejects(ensure(binary), /x cannot be had: .* has the SHA-256 \w{64}, not \w{64}/);
             assert.deepEqual(readdirSync(join(root, "/opt/gateway/bin")), []);
         });
 
-        it("of an image as it is there, if it is this version's", async () => {
+        it("from the image, if it is of this version", async () => {
             const urls: string[] = [];
             await assert.rejects(ensure({ kind: "file", name: "x", urls }), /the image lacks .*x.*docs\/images.md/);
             put("/opt/gateway/bin/x", "any", 0o755);
@@ -217,7 +217,7 @@ describe("the boot program", () => {
             await assert.rejects(ensure({ kind: "file", name: "x", urls, sha256: sum("x") }), /has another version/);
         });
 
-        it("in an archive, unpacked whole or not at all", async () => {
+        it("from an archive, unpacked completely or not at all", async () => {
             mkdirSync(join(root, "pack/bin"), { recursive: true });
             put("/pack/bin/server", "#!/bin/sh\n", 0o755);
             const packed = await tar.create({ gzip: true, cwd: join(root, "pack") }, ["bin"]).concat();
@@ -239,7 +239,7 @@ describe("the boot program", () => {
             assert.deepEqual(web.asked, []);
         });
 
-        it("of the distribution's, without its service, if it is new enough", async () => {
+        it("from the distribution, without its service, if it is new enough", async () => {
             const haproxy = { kind: "package", name: "haproxy", package: "haproxy", lowest: "2.6" } as const;
             const { system, commands } = fakeSystem(root);
             put("/usr/bin/apt-get", "", 0o755);
@@ -260,7 +260,7 @@ describe("the boot program", () => {
         });
     });
 
-    it("bakes an image: every artifact, checked, HAProxy and keepalived", async () => {
+    it("bakes an image with every artifact, HAProxy and keepalived, and checks each", async () => {
         const folder = join(root, "artifacts");
         const sha256 = sum("the consul binary");
         put(`/artifacts/${sha256}/consul`, "the consul binary");
@@ -285,11 +285,11 @@ describe("the boot program", () => {
         await assert.rejects(waitForUnits(failed, units, 0), /start of the services .* b is failed/);
     });
 
-    it("understands the probes of units", () => {
+    it("understands the units' probes", () => {
         assert.deepEqual(parseProbe(["http", "http://h/", "200"]), { kind: "http", url: "http://h/", status: 200 });
         assert.deepEqual(parseProbe(["tcp", "h", "1"]), { kind: "tcp", host: "h", port: 1 });
         assert.deepEqual(parseProbe(["file", "/x"]), { kind: "file", path: "/x" });
-        assert.throws(() => parseProbe(["icmp", "h"]), /"icmp h" is no probe/);
+        assert.throws(() => parseProbe(["icmp", "h"]), /"icmp h" is not a probe/);
     });
 });
 
@@ -302,19 +302,20 @@ describe("the machine's identity", () => {
         return service;
     };
 
-    it("is what EC2 says", async () => {
+    it("comes from EC2's metadata service", async () => {
         const facts = { "instance-id": "i-0123456789abcdef0\n", "local-ipv4": "10.0.0.9" };
         const found = await readIdentity(system, "ec2", metadata(facts));
-        // None of the interfaces here has that address.
+        // No interface of this computer has that address.
         assert.deepEqual(found, { id: "i-0123456789abcdef0", address: "10.0.0.9", interface: "" });
     });
 
-    it("is never anything that would change the meaning of a file", async () => {
+    it("is refused if it would change the meaning of a file", async () => {
         const wrong = [{ "instance-id": 'i-0"\n}' }, { "instance-id": "i-0", "local-ipv4": "10.0.0.9; x" }, {}];
-        for (const facts of wrong) await assert.rejects(readIdentity(system, "ec2", metadata(facts)), /is no /);
+        for (const facts of wrong)
+            await assert.rejects(readIdentity(system, "ec2", metadata(facts)), /is not an? |is not the id/);
     });
 
-    it("is what cloud-init says, at the interface of the default route", () => {
+    it("comes from cloud-init, at the interface of the default route", () => {
         const at = (address: string, internal = false) =>
             [{ family: "IPv4", address, internal }] as NetworkInterfaceInfo[];
         const interfaces = { lo: at("127.0.0.1", true), docker0: at("172.17.0.1"), host0: at("198.18.0.5") };
@@ -377,7 +378,7 @@ describe("the machine's secrets", () => {
         );
     });
 
-    it("that are missing are named, and no other is told", async () => {
+    it("are named if they are missing, without the value of any other", async () => {
         parameters.set("/gateway/dev/known", "hidden");
         const error = await readSecrets(source(), ["known", "absent"], elsewhere, "/etc/gateway").catch(
             (reason: Error) => reason,

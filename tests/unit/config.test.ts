@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import * as pulumi from "@pulumi/pulumi";
 import fc from "fast-check";
 import { parse } from "yaml";
-import { ConfigError, type GatewayConfig, loadConfig, parseConfig } from "../../components/config";
-import { CONFIG_KEYS } from "../../components/config/schema";
+import { ConfigError, type GatewayConfig, loadConfig, parseConfig } from "../../config";
+import { CONFIG_KEYS } from "../../config/schema";
 
 const DEFAULTS: GatewayConfig = {
     targets: ["local"],
@@ -55,7 +55,7 @@ const DEFAULTS: GatewayConfig = {
     consulObjects: true,
 };
 
-/** Everything that can be said about target aws. */
+/** Every setting of target aws. */
 const AWS = {
     region: "eu-west-1",
     network: {
@@ -83,7 +83,7 @@ const AWS = {
     emulator: { api: "http://127.0.0.1:5000", machines: "http://198.18.0.1:5000" },
 } as const;
 
-/** Everything that can be said about target openstack. */
+/** Every setting of target openstack. */
 const OPENSTACK = {
     cloud: "lab",
     region: "RegionOne",
@@ -109,6 +109,7 @@ const OPENSTACK = {
         authUrl: "https://cloud.example.org:5000/v3",
         credentialId: "0123456789abcdef0123456789abcdef",
         stateBackend: "s3://state?region=us-east-1",
+        allowPlainHttp: true,
     },
 } as const;
 
@@ -123,19 +124,19 @@ function errorOf(raw: Record<string, unknown>, surroundings = {}): ConfigError {
     return assert.fail("the configuration was accepted");
 }
 
-/** The problems of some settings, besides those of the target `local` itself, each as `key: message`. */
+/** The problems of some settings on target `local`, each as `key: message`. */
 const problems = (raw: Record<string, unknown>) =>
     errorOf({ targets: ["local"], ...raw }).problems.map(({ key, message }) => `${key}: ${message}`);
 
 const local = (raw: Record<string, unknown> = {}) => parseConfig({ targets: ["local"], ...raw });
 
 describe("the configuration", () => {
-    it("has a default for all but the targets", () => {
+    it("has a default for every key except the targets", () => {
         assert.deepEqual(local(), { config: DEFAULTS, warnings: [] });
         assert.deepEqual(parseConfig({ targets: "local" }).config, DEFAULTS);
     });
 
-    it("takes everything that can be said", () => {
+    it("accepts every key", () => {
         const { config, warnings } = local({
             pool: { size: 5 },
             service: {
@@ -194,7 +195,7 @@ describe("the configuration", () => {
         });
     });
 
-    it("takes texts for numbers and booleans, as `pulumi config set` stores them, where they have one reading", () => {
+    it("accepts strings for numbers and booleans, as `pulumi config set` stores them, if they have only one reading", () => {
         const { config } = local({
             pool: { size: "3" },
             discovery: { servers: "5" },
@@ -216,7 +217,7 @@ describe("the configuration", () => {
         ]);
     });
 
-    it("checks a text that stands for a number like a number", () => {
+    it("checks a string that stands for a number like a number", () => {
         assert.deepEqual(problems({ pool: { size: "201" } }), [
             "gateway:pool.size: got 201; allowed: a whole number from 1 to 200",
         ]);
@@ -226,7 +227,7 @@ describe("the configuration", () => {
         assert.equal(local({ pool: { size: 40 } }).config.balancerSlots, 80);
     });
 
-    it("has at least one target", () => {
+    it("requires at least one target, each once", () => {
         const message = "one or more of local, aws and openstack, each once";
         assert.deepEqual(
             errorOf({}).problems.map((problem) => problem.message),
@@ -238,7 +239,7 @@ describe("the configuration", () => {
         ]);
     });
 
-    it("says which target there is not, among everything else", () => {
+    it("names an unknown target, along with all other problems", () => {
         assert.deepEqual(
             problems({ targets: ["aws", "openstack", "gcp"], loadBalancer: { stack: "fabio", slots: 0 } }),
             [
@@ -248,7 +249,7 @@ describe("the configuration", () => {
         );
     });
 
-    it("knows that with Serf the balancers are all that sees a gateway lost", () => {
+    it("with Serf, counts only the balancers as observers", () => {
         const raw = (stack: string) => ({
             targets: ["local"],
             loadBalancer: { stack },
@@ -258,7 +259,7 @@ describe("the configuration", () => {
         assert.match(problems(raw("serf-haproxy")).join(), /allowed: a whole number from 1 to 2, for each balancer$/);
     });
 
-    it("says how to put each problem right", () => {
+    it("gives the command that corrects each problem", () => {
         const remedy = (raw: Record<string, unknown>) =>
             errorOf({ targets: ["local"], ...raw }).problems.map((problem) => problem.remedy);
         assert.deepEqual(remedy({ pool: { size: 0 } }), ["pulumi config set --path 'gateway:pool.size' 2"]);
@@ -307,7 +308,7 @@ describe("the configuration", () => {
         );
     });
 
-    it("explains unions by their kind", () => {
+    it("explains unions by the key kind", () => {
         assert.deepEqual(problems({ service: { install: {} } }), [
             "gateway:service.install.kind: not set; allowed: sample, archive, image or prebaked",
         ]);
@@ -323,7 +324,7 @@ describe("the configuration", () => {
         ]);
     });
 
-    it("checks values", () => {
+    it("refuses invalid values", () => {
         const refused: [Record<string, unknown>, string][] = [
             [{ service: { name: "Api" } }, "service.name"],
             [{ service: { name: "a".repeat(64) } }, "service.name"],
@@ -356,13 +357,13 @@ describe("the configuration", () => {
         }
     });
 
-    it("wants numbers in quotes where a text is wanted, as YAML may have changed them", () => {
+    it("wants quotes around numbers where a string is wanted, because YAML may have changed them", () => {
         assert.deepEqual(problems({ discovery: { datacenter: 1 } }), [
             "gateway:discovery.datacenter: got 1; allowed: 1 to 63 of a-z, 0-9, _ and -, in quotes",
         ]);
     });
 
-    it("never shows what may be a secret", () => {
+    it("never shows a value that may be a secret", () => {
         const error = errorOf(
             {
                 targets: ["local"],
@@ -382,7 +383,7 @@ describe("the configuration", () => {
         const contradictory: [Record<string, unknown>, string][] = [
             [
                 { service: { install: { kind: "prebaked" } } },
-                "service.argv: not set, but install.kind is prebaked; allowed: the command line, a list of texts that begins with the program",
+                "service.argv: not set, but install.kind is prebaked; allowed: the command line as a list of strings, the program first",
             ],
             [
                 { service: { argv: ["x"] } },
@@ -398,7 +399,7 @@ describe("the configuration", () => {
             ],
             [
                 { service: { install: { kind: "image", reference: "a/b:1" }, argv: ["x"] } },
-                "service.install.kind: got image, which target local cannot run, having no container runtime; allowed: sample, archive or prebaked",
+                "service.install.kind: got image, which target local cannot run, because it has no container runtime; allowed: sample, archive or prebaked",
             ],
             [
                 { service: { ...prebaked, name: "consul" } },
@@ -438,7 +439,7 @@ describe("the configuration", () => {
         ]);
     });
 
-    it("draws no conclusion from what is wrong already", () => {
+    it("reports no contradiction with a value that is already wrong", () => {
         assert.deepEqual(problems({ pool: { size: "many" }, loadBalancer: { slots: 1 } }), [
             'gateway:pool.size: got "many"; allowed: a whole number from 1 to 200',
         ]);
@@ -447,7 +448,7 @@ describe("the configuration", () => {
         ]);
     });
 
-    it("warns", () => {
+    it("warns about settings that are allowed but unwise", () => {
         const { warnings } = local({
             pool: { size: 1 },
             service: {
@@ -459,16 +460,16 @@ describe("the configuration", () => {
             loadBalancer: { balancers: 1 },
         });
         assert.deepEqual(warnings, [
-            "gateway:pool.size: 1 is no pool: while the gateway is replaced, every call fails",
-            "gateway:service.environment.API_TOKEN: looks like a secret; it is stored in plain, in the stack's state and on each machine",
-            "gateway:service.environment.Db_Password: looks like a secret; it is stored in plain, in the stack's state and on each machine",
-            "gateway:service.healthCheck: tcp passes a process that is stuck, because the kernel accepts connections for it; thrift sees it",
-            "gateway:discovery.servers: 1 is a single point of failure: while it is gone, no change is seen",
-            "gateway:loadBalancer.balancers: 1 is a single point of failure: while it is gone, every call fails",
+            "gateway:pool.size: 1 leaves no spare: every call fails while the gateway is replaced",
+            "gateway:service.environment.API_TOKEN: looks like a secret; it is stored in plain text in the stack's state and on each machine",
+            "gateway:service.environment.Db_Password: looks like a secret; it is stored in plain text in the stack's state and on each machine",
+            "gateway:service.healthCheck: tcp passes a process that hangs, because the kernel accepts connections for it; thrift notices that",
+            "gateway:discovery.servers: 1 is a single point of failure: while it is down, balancers see no change",
+            "gateway:loadBalancer.balancers: 1 is a single point of failure: while it is down, every call fails",
             "gateway:service.port: on target local, only a privileged user can listen on port 90",
         ]);
         assert.deepEqual(local({ replacement: { maxGone: 2 } }).warnings, [
-            "gateway:replacement.maxGone: 2 lets the loop take the whole pool of 2 away at once",
+            "gateway:replacement.maxGone: 2 lets the loop take all 2 gateways out of service at once",
         ]);
     });
 
@@ -511,7 +512,7 @@ Correct Pulumi.dev.yaml, or use the commands above. All keys: docs/config.md`,
         assert(pulumi.RunError.isInstance(error), "Pulumi would print a stack trace");
     });
 
-    it("is refused only by a ConfigError, whatever it holds", () => {
+    it("throws only a ConfigError, whatever the configuration contains", () => {
         const names = fc.constantFrom(
             ...CONFIG_KEYS,
             ...["size", "port", "kind", "install", "argv", "environment", "healthCheck", "servers", "slots", "network"],
@@ -524,7 +525,7 @@ Correct Pulumi.dev.yaml, or use the commands above. All keys: docs/config.md`,
                 fc.jsonValue({ depthSize: "small" }),
                 fc.array(tie("json"), { maxLength: 3 }),
                 fc.array(fc.tuple(names, tie("json")), { maxLength: 5 }).map((entries) => {
-                    // As JSON.parse makes it: "__proto__" is then a key like any other.
+                    // As JSON.parse does: "__proto__" is then a key like any other.
                     return JSON.parse(
                         `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${JSON.stringify(v)}`).join()}}`,
                     );
@@ -549,11 +550,11 @@ Correct Pulumi.dev.yaml, or use the commands above. All keys: docs/config.md`,
     });
 });
 
-describe("the configuration of a stack", () => {
+describe("a stack's configuration", () => {
     const before = { ...pulumi.runtime.allConfig() };
     afterEach(() => pulumi.runtime.setAllConfig(before));
 
-    it("is read from Pulumi, where maps and lists are JSON and the rest is text", () => {
+    it("comes from Pulumi, with maps and lists as JSON and the rest as plain text", () => {
         pulumi.runtime.setAllConfig({
             "gateway:targets": '["local"]',
             "gateway:pool": '{"size":4}',
@@ -564,7 +565,7 @@ describe("the configuration of a stack", () => {
         assert.deepEqual(loadConfig(), { ...DEFAULTS, poolSize: 4, consulObjects: false });
     });
 
-    it("is refused with all its problems, unknown keys, namespaces and secrets included", () => {
+    it("is refused with all its problems, including unknown keys, namespaces and secrets", () => {
         pulumi.runtime.setAllConfig(
             {
                 "gateway:targets": "lokal",
@@ -580,7 +581,7 @@ describe("the configuration of a stack", () => {
                 error.problems.map(({ key, message }) => `${key}: ${message}`),
                 [
                     'gateway:targets[0]: got "lokal"; allowed: local, aws or openstack',
-                    "gateway:service: holds a secret value, which would be stored in plain on the machines; allowed: no secrets",
+                    "gateway:service: holds a secret value, which would be stored in plain text on the machines; allowed: no secrets",
                     "gateway:poool: no such key; did you mean gateway:pool?",
                     "gateways:pool: no such namespace; did you mean gateway:pool?",
                 ],
@@ -593,12 +594,12 @@ describe("the configuration of a stack", () => {
 describe("Pulumi.yaml and the stack files", () => {
     const project = parse(readFileSync("Pulumi.yaml", "utf8"));
 
-    it("have the keys of the program", () => {
+    it("have the program's keys", () => {
         assert.equal(project.name, "gateway");
         assert.deepEqual(Object.keys(project.config), [...CONFIG_KEYS]);
     });
 
-    it("describe every key, and leave it to the program to judge values", () => {
+    it("describe every key, and leave the checks of values to the program", () => {
         for (const [name, entry] of Object.entries<Record<string, unknown>>(project.config)) {
             assert.match(String(entry.description), /\w/, name);
             assert(entry.default !== undefined, `without a default the CLI itself would complain about ${name}`);
@@ -606,7 +607,7 @@ describe("Pulumi.yaml and the stack files", () => {
         }
     });
 
-    it("have the defaults of the program", () => {
+    it("have the program's defaults", () => {
         const raw = Object.fromEntries(
             Object.entries<{ default: unknown }>(project.config).map(([name, entry]) => [name, entry.default]),
         );
@@ -614,7 +615,7 @@ describe("Pulumi.yaml and the stack files", () => {
         assert.deepEqual(raw.targets, []);
     });
 
-    it("describe a valid laptop", () => {
+    it("give a valid configuration for a laptop", () => {
         const { config } = parse(readFileSync("Pulumi.local.yaml", "utf8"));
         const ours = Object.entries(config).filter(([key]) => key.startsWith("gateway:"));
         const raw = Object.fromEntries(ours.map(([key, value]) => [key.slice("gateway:".length), value]));

@@ -4,27 +4,27 @@ import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FakeOpenStack } from "../../bench/fakes/openstackApi";
+import { CloudSession } from "../../clients/keystone";
 import { create as createCredentials } from "../../components/credentials/credentialsProvider";
 import { cloudLogin } from "../../components/openstack/cloudsYaml";
 import {
     answerOf,
     create,
     diff,
-    type GateInputs,
     novaServer,
+    type ReadinessInputs,
     step,
     update,
-} from "../../components/openstack/gateProvider";
-import { becomeReady } from "../../machine/gates";
-import { Mailbox, OpenstackMetadata } from "../../machine/mailbox";
-import { makeKeys, seal, unseal } from "../../machine/sealed";
-import { readSecrets } from "../../machine/secrets";
-import type { System } from "../../machine/system";
-import { CloudSession } from "../../replacement/observers/keystone";
-import { deliveryIn, deliveryKeys, deliveryMetadata, MAILBOX_BYTES, messageText } from "../../roles/delivery";
-import { waitFor } from "../../supervisor/wait";
+} from "../../components/openstack/readinessProvider";
+import { waitFor } from "../../lib/wait";
+import { deliveryIn, deliveryKeys, deliveryMetadata, MAILBOX_BYTES, messageText } from "../../programs/boot/delivery";
+import { Mailbox, OpenstackMetadata } from "../../programs/boot/mailbox";
+import { becomeReady } from "../../programs/boot/readiness";
+import { makeKeys, seal, unseal } from "../../programs/boot/sealed";
+import { readSecrets } from "../../programs/boot/secrets";
+import type { System } from "../../programs/boot/system";
 import { NovaServer } from "./support/novaServer";
-import { FakeOpenStack } from "./support/openstack";
 
 const FILE = "/etc/gateway/delivery.json";
 const PAUSE = 5;
@@ -102,13 +102,14 @@ describe("secrets and readiness by way of Nova", () => {
         rmSync(root, { recursive: true, force: true });
     });
 
-    const inputs = (): GateInputs => ({
+    const inputs = (): ReadinessInputs => ({
         cloud: "lab",
         region: "",
         serverId: nova.id,
         secrets: { gossipKey: "the gossip key", token: "the token" },
         gates: [{ kind: "services" }],
         timeoutSeconds: 60,
+        lookSeconds: 0.02,
     });
     const api = () => novaServer(new CloudSession(cloudLogin("lab", undefined)), nova.id);
     const mailbox = () => new Mailbox(system, FILE, new OpenstackMetadata(nova.endpoint), PAUSE);
@@ -210,6 +211,25 @@ describe("secrets and readiness by way of Nova", () => {
         } finally {
             clearInterval(timer);
         }
+    });
+
+    it("are never gone while a machine that asked again waits: it would think that its answer has arrived", async () => {
+        const { publicKey } = makeKeys();
+        const ask = () => {
+            nova.password = messageText({ kind: "key", key: publicKey });
+        };
+        ask();
+        assert.equal(await step(inputs(), api()), false);
+        const seen: boolean[] = [];
+        cloud.reply = (call) => {
+            const reply = nova.fromOutside(call);
+            seen.push(deliveryIn(nova.metadata) !== undefined);
+            return reply;
+        };
+        ask();
+        assert.equal(await step(inputs(), api()), false);
+        assert.ok(seen.length > 2);
+        assert.ok(!seen.includes(false));
     });
 
     it("wait out what the metadata service does not answer for a while", async () => {

@@ -6,16 +6,16 @@ import { createServer } from "node:http";
 import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type DrainSettings, GONE } from "../../roles/programs/drain";
+import { type DrainSettings, GONE } from "../../programs/drain/main";
 
-/** What the program asked of an agent that answers with `status`, and how it ended. */
+/** The program's requests to an agent that answers with `status`, and how the program ended. */
 async function leave(status: number, ...words: string[]) {
     const asked: string[] = [];
     const agent = createServer((request, response) => {
         asked.push(`${request.method} ${request.url} ${request.headers["x-consul-token"]}`);
         response.writeHead(status).end();
     }).listen(0, "127.0.0.1");
-    // A client is connected to the gateway: who waited for its end would wait until the deadline.
+    // A client is connected to the gateway. A program that waited for it to go would wait until the deadline.
     const gateway = createTcpServer().listen(0, "127.0.0.1");
     await Promise.all([once(agent, "listening"), once(gateway, "listening")]);
     const { port } = gateway.address() as AddressInfo;
@@ -33,7 +33,7 @@ async function leave(status: number, ...words: string[]) {
         };
         const path = join(folder, "drain.json");
         writeFileSync(path, JSON.stringify(settings));
-        const child = spawn(process.execPath, ["--import", "tsx", "roles/programs/drain.ts", path, ...words], {
+        const child = spawn(process.execPath, ["--import", "tsx", "programs/drain/main.ts", path, ...words], {
             cwd: join(__dirname, "../.."),
             stdio: ["ignore", "ignore", "pipe"],
         });
@@ -52,19 +52,19 @@ async function leave(status: number, ...words: string[]) {
     }
 }
 
-describe("leaving when the gateway's process is gone", function () {
+describe("draining a gateway whose process has ended", function () {
     this.timeout(30_000);
     const deregistration = "PUT /v1/agent/service/deregister/calls%20gw-0 the token";
 
-    it("deregisters it, and waits for nobody", async () => {
+    it("deregisters the gateway at once, without waiting for connections", async () => {
         assert.deepEqual(await leave(200, GONE), { asked: [deregistration], code: 0, said: "" });
     });
 
-    it("takes one that is out already for out", async () => {
+    it("succeeds if the gateway is already deregistered", async () => {
         assert.equal((await leave(404, GONE)).code, 0);
     });
 
-    it("says what the agent answers when it refuses, and fails", async () => {
+    it("fails with the agent's answer if the agent refuses", async () => {
         const { code, said } = await leave(403, GONE);
         assert.deepEqual([code, said], [1, "drain: Consul answers 403 to the deregistration\n"]);
     });

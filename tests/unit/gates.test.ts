@@ -1,7 +1,7 @@
 import * as assert from "node:assert/strict";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { waitForRotation, waitForServing } from "../../supervisor/gates";
+import { waitForRotation, waitForServing } from "../../clients/readiness";
 
 /** A balancer's status page: of HAProxy or Fabio, with these addresses in use. */
 class Page {

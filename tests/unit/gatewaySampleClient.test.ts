@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { connect, createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type LoadOptions, startLoad } from "../../bench/load";
 import {
     AllAddressesFailed,
     CallFailed,
@@ -16,6 +15,7 @@ import {
 } from "../../gateway-sample/client";
 import { AddressBook } from "../../gateway-sample/client/address";
 import * as GatewayApi from "../../gateway-sample/gen/GatewayApi";
+import { type LoadOptions, startLoad } from "../../gateway-sample/load";
 import { type RunningServer, type ServerOptions, startServer } from "../../gateway-sample/server/server";
 import { markLast } from "../../gateway-sample/wire/lastReply";
 
@@ -25,7 +25,7 @@ describe("gateway sample: client", () => {
         for (const each of opened.splice(0)) await each.close();
     });
 
-    /** Load that ends with the test, whatever becomes of it. */
+    /** A load that stops with the test in any case. */
     function load(options: LoadOptions) {
         const started = startLoad(options);
         opened.push({ close: () => started.stop() });
@@ -47,7 +47,7 @@ describe("gateway sample: client", () => {
         return made;
     }
 
-    /** Something that accepts connections and does `onData` with what comes; it counts the times it got something. */
+    /** A server that calls `onData` for received data, and counts these calls. */
     async function listen(onData: (socket: Socket, data: Buffer) => void) {
         const sockets = new Set<Socket>();
         const seen = { address: "", received: 0 };
@@ -74,20 +74,20 @@ describe("gateway sample: client", () => {
     const blackHole = () => listen(() => {});
     const hangUp = () => listen((socket) => socket.destroy());
 
-    /** An address at which nothing listens. */
+    /** An address without a listener. */
     async function nobody(): Promise<string> {
         const server = await startServer({ port: 0 });
         await server.close();
         return server.address;
     }
 
-    it("goes over to an address that works, for any call of which nothing was sent", async () => {
+    it("tries another address for a call of which nothing was sent", async () => {
         const server = await serve({ name: "here" });
         const api = client([await nobody(), server.address], { idempotent: [] });
         for (let turn = 0; turn < 10; turn++) assert.equal(await api.api.ping(), "here");
     });
 
-    it("waits for a server to come, within the deadline", async () => {
+    it("waits for a server to appear, within the deadline", async () => {
         const address = await nobody();
         const api = client([address], { deadlineMs: 5000 });
         const answer = api.api.ping();
@@ -96,14 +96,14 @@ describe("gateway sample: client", () => {
         assert.equal(await answer, "late");
     });
 
-    it("asks another server when one hangs", async () => {
+    it("tries another server when one hangs", async () => {
         const [server, stuck] = [await serve(), await blackHole()];
         const api = client([stuck.address, server.address], { deadlineMs: 400, raw: false });
         for (let turn = 0; turn < 6; turn++) assert.equal(await api.api.echo("x"), "x");
         assert.equal(stuck.received, 1, "the server that hangs is avoided afterwards");
     });
 
-    it("gives up at the deadline, having asked more than once", async () => {
+    it("gives up at the deadline, after more than one try", async () => {
         const stuck = await blackHole();
         const started = performance.now();
         await assert.rejects(client([stuck.address], { deadlineMs: 200 }).api.ping(), (error) => {
@@ -118,13 +118,13 @@ describe("gateway sample: client", () => {
         assert(took > 190 && took < 2000, `${took} ms`);
     });
 
-    it("takes the deadline of one call from that call", async () => {
+    it("lets a call override the deadline", async () => {
         const stuck = await blackHole();
         const call = client([stuck.address], { deadlineMs: 60_000 }).call("ping", [], { deadlineMs: 50 });
         await assert.rejects(call, DeadlineExceeded);
     });
 
-    it("never repeats a call that must not be repeated once it was sent", async () => {
+    it("never retries a call that is not idempotent once it was sent", async () => {
         const server = await serve();
         for (const [bad, kind] of [
             [await hangUp(), OutcomeUnknown],
@@ -133,7 +133,7 @@ describe("gateway sample: client", () => {
         ] as const) {
             let failed = 0;
             for (let turn = 0; turn < 4; turn++) {
-                // New clients, so that none has learnt to avoid the address.
+                // New clients have not learnt to avoid the address.
                 const api = client([bad.address, server.address], { deadlineMs: 100 });
                 await api.api.createExperiment("x").catch((error) => {
                     assert(error instanceof kind, String(error));
@@ -149,7 +149,7 @@ describe("gateway sample: client", () => {
         assert.equal(only.received, 1);
     });
 
-    it("repeats an idempotent call on connections that break, as often as permitted", async () => {
+    it("retries an idempotent call on broken connections, up to the limit", async () => {
         const broken = await hangUp();
         const api = client([broken.address], { attempts: 5 });
         await assert.rejects(
@@ -169,7 +169,7 @@ describe("gateway sample: client", () => {
         await assert.rejects(gone.api.ping(), (error) => error instanceof CallFailed && error.tries.length === 1);
     });
 
-    it("says that nothing was sent when no address accepts", async () => {
+    it("reports that nothing was sent when no address accepts", async () => {
         const api = client([await nobody(), await nobody()], { deadlineMs: 100 });
         await assert.rejects(api.api.createExperiment("x"), (error) => {
             assert(error instanceof AllAddressesFailed, String(error));
@@ -179,7 +179,7 @@ describe("gateway sample: client", () => {
         });
     });
 
-    it("asks another server when one is leaving, and gives the exception when all are", async () => {
+    it("tries another server when one is leaving, and throws the exception when all are", async () => {
         const [leaving, other] = [await serve({ name: "leaving" }), await serve({ name: "other" })];
         const drained = leaving.drain();
         const api = client([leaving.address, other.address]);
@@ -188,7 +188,7 @@ describe("gateway sample: client", () => {
         await drained;
     });
 
-    it("keeps connections, and does not use one that the server has ended", async () => {
+    it("keeps connections, except those that the server has ended", async () => {
         let connections = 0;
         const server = await serve({ idleSeconds: 0.05 });
         const api = client([server.address], { idempotent: [], raw: true });
@@ -234,14 +234,14 @@ describe("gateway sample: client", () => {
         }
     });
 
-    it("closes connections that are not used", async () => {
+    it("closes unused connections", async () => {
         const server = await serve();
         const api = client([server.address], { idleMs: 50 });
         await api.api.sleep(150);
         while (server.connections > 0) await sleep(5);
     });
 
-    it("limits the calls under way", async () => {
+    it("limits concurrent calls", async () => {
         const server = await serve();
         const api = client([server.address], { maxCalls: 2 });
         const calls = [api.api.sleep(50), api.api.sleep(50)];
@@ -251,7 +251,7 @@ describe("gateway sample: client", () => {
         await api.api.ping();
     });
 
-    it("fails what is under way when it is closed", async () => {
+    it("fails calls in flight when it is closed", async () => {
         const stuck = await blackHole();
         const api = client([stuck.address], { deadlineMs: 60_000 });
         const call = assert.rejects(api.api.ping(), ClientClosed);
@@ -284,7 +284,7 @@ describe("gateway sample: client", () => {
         await assert.rejects(call, /a reply to ping \(\d+\) came for ping/);
     });
 
-    it("takes addresses with names, IPv4 and IPv6, and refuses others", () => {
+    it("accepts addresses with names, IPv4 and IPv6, and rejects others", () => {
         assert.deepEqual(parseAddress("[::1]:9190"), { host: "::1", port: 9190, text: "[::1]:9190" });
         assert.deepEqual(parseAddress("gw.internal:1"), { host: "gw.internal", port: 1, text: "gw.internal:1" });
         for (const wrong of ["", "host", "host:", ":80", "host:0", "host:65536", "::1:80", "[host]:80", "a b:80"]) {
@@ -294,7 +294,7 @@ describe("gateway sample: client", () => {
         assert.throws(() => client(["a:1"], { deadlineMs: 0 }), /deadlineMs must be more than 0/);
     });
 
-    it("lets one call try an address that failed, not all at once", async () => {
+    it("lets only one call try an address that failed", async () => {
         const [once, other] = [parseAddress("once:1"), parseAddress("other:1")];
         const probes = new AddressBook([once, other], () => 0);
         probes.failed(once);
@@ -320,7 +320,7 @@ describe("gateway sample: client", () => {
             it(`loses no call when one of two servers dies (${connection})`, async () => {
                 const [one, two] = [await serve(), await serve()];
                 const addresses = [one.address, two.address];
-                // A deadline that a busy computer keeps: how fast it is, is not what is tested.
+                // A deadline that even a busy computer keeps, as this does not test speed.
                 const calls = load({ addresses, connection, ratePerSecond: 100, raw: false, deadlineMs: 10_000 });
                 const raw = load({ addresses, connection, ratePerSecond: 100 });
                 while (calls.live.ok < 100 || raw.live.ok < 100) await sleep(1);
@@ -331,14 +331,14 @@ describe("gateway sample: client", () => {
                 assert.deepEqual(report.failures, []);
                 assert.equal(report.ok, report.started);
                 assert(report.latencyMs !== undefined && report.latencyMs.p50 > 0);
-                // Without repetition, the same event is seen: the generator does not look away.
+                // Without retries, the generator does see the event.
                 const rawReport = await raw.stop();
                 assert(rawReport.failed > 50);
                 assert.equal(rawReport.ok + rawReport.failed, rawReport.started);
             });
         }
 
-        it("starts calls on schedule, whatever became of earlier ones, and records failures", async () => {
+        it("starts calls on schedule, independent of earlier ones, and records failures", async () => {
             const stuck = await blackHole();
             const before = performance.timeOrigin + performance.now();
             const failures: string[] = [];

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type LoadOptions, startLoad } from "../../bench/load";
 import { createClient, parseAddress, type ServiceClient } from "../../gateway-sample/client";
 import { encodeCall } from "../../gateway-sample/client/call";
 import * as Admin from "../../gateway-sample/gen/Admin";
 import * as GatewayApi from "../../gateway-sample/gen/GatewayApi";
 import { ExperimentNotFound } from "../../gateway-sample/gen/gateway_types";
+import { type LoadOptions, startLoad } from "../../gateway-sample/load";
 import { type RunningServer, type ServerOptions, startServer } from "../../gateway-sample/server/server";
 import { type Message, MessageReader, MessageType } from "../../gateway-sample/wire/message";
 
@@ -17,7 +17,7 @@ describe("gateway sample: server", () => {
         for (const each of opened.splice(0)) await each.close();
     });
 
-    /** Load that ends with the test, whatever becomes of it. */
+    /** A load that stops with the test in any case. */
     function load(options: LoadOptions) {
         const started = startLoad(options);
         opened.push({ close: () => started.stop() });
@@ -36,7 +36,7 @@ describe("gateway sample: server", () => {
         return made;
     }
 
-    /** A plain connection, and what the server sends on it. */
+    /** A plain connection, and the data that the server sends on it. */
     async function dial(server: RunningServer, framed = false) {
         const socket = connect(parseAddress(server.address));
         opened.push({ close: () => socket.destroy() });
@@ -56,7 +56,7 @@ describe("gateway sample: server", () => {
         return { socket, replies, reply, closed };
     }
 
-    /** A server whose `sleep` says when it is called: `received` resolves then. */
+    /** A server whose `received` resolves when its `sleep` is called. */
     async function serveSlowly(options: ServerOptions = {}) {
         const calls = new EventEmitter();
         const GatewayApiProcessor = new GatewayApi.Processor({
@@ -126,7 +126,7 @@ describe("gateway sample: server", () => {
         );
     });
 
-    it("answers an unknown method with an exception and goes on", async () => {
+    it("answers an unknown method with an exception, and keeps serving", async () => {
         const server = await serve();
         const { socket, reply } = await dial(server);
         const bytes = await encode("ping");
@@ -136,7 +136,7 @@ describe("gateway sample: server", () => {
         assert.equal((await reply(2))?.type, MessageType.reply);
     });
 
-    it("closes the connection, not the server, at what is not a call", async () => {
+    it("closes only the connection when it receives anything but a call", async () => {
         const server = await serve({ maxMessageBytes: 10_000 });
         const reply = Buffer.from(await encode("ping"));
         reply[3] = MessageType.reply;
@@ -150,7 +150,7 @@ describe("gateway sample: server", () => {
         assert.equal(await client(server.address).api.echo("still here"), "still here");
     });
 
-    it("closes the connection at a call without a known service when multiplexed", async () => {
+    it("closes the connection at a call of an unknown service when multiplexed", async () => {
         const server = await serve({ multiplexed: true });
         for (const service of [undefined, "Nobody", "constructor"]) {
             const { socket, closed, replies } = await dial(server);
@@ -160,7 +160,7 @@ describe("gateway sample: server", () => {
         }
     });
 
-    it("turns away connections above the limit and closes idle ones", async () => {
+    it("closes connections above the limit, and idle ones", async () => {
         const server = await serve({ maxConnections: 1, idleSeconds: 0.1 });
         const first = await dial(server);
         first.socket.write(await encode("ping"));
@@ -180,7 +180,7 @@ describe("gateway sample: server", () => {
 
     describe("draining", () => {
         for (const multiplexed of [false, true]) {
-            it(`fails health checks and serves all else${multiplexed ? ", multiplexed" : ""}`, async () => {
+            it(`fails health checks and serves all other calls${multiplexed ? ", multiplexed" : ""}`, async () => {
                 const server = await serve({ multiplexed });
                 const name = multiplexed ? "GatewayApi" : undefined;
                 const drained = server.drain();
@@ -189,7 +189,7 @@ describe("gateway sample: server", () => {
                 check.socket.write(await encode("ping", [], false, name));
                 const answer = await check.reply(1);
                 assert.equal(answer?.type, MessageType.exception);
-                // Exactly the bytes that a balancer looks for.
+                // The exact bytes that a balancer expects.
                 assert.equal(answer.bytes.subarray(0, 12).toString("hex"), "800100030000000470696e67");
                 const call = await dial(server);
                 call.socket.write(await encode("echo", ["new"], false, name));
@@ -208,7 +208,7 @@ describe("gateway sample: server", () => {
             await received;
             const started = performance.now();
             const drained = server.drain();
-            // Longer than the quiet time: a balancer that could not connect any more would cut the call off.
+            // Longer than the quiet time. A balancer that cannot connect would cut off the call.
             while (performance.now() - started < 400) {
                 const check = await dial(server);
                 check.socket.write(await encode("ping"));
@@ -260,7 +260,7 @@ describe("gateway sample: server", () => {
             assert.equal((await drained).callsCut, 0);
         });
 
-        it("goes on accepting while calls come and while health checks alone do not keep it", async () => {
+        it("accepts while calls come, but not for health checks alone", async () => {
             const server = await serve({ drain: { seconds: 5, quietSeconds: 0.3 } });
             const checks = setInterval(async () => {
                 const check = await dial(server).catch(() => undefined);
@@ -268,7 +268,7 @@ describe("gateway sample: server", () => {
             }, 50);
             try {
                 const drained = server.drain();
-                // Calls come with gaps below the quiet time, for longer than it.
+                // Calls come for longer than the quiet time, with shorter gaps.
                 for (let turn = 0; turn < 5; turn++) {
                     await sleep(150);
                     const call = await dial(server);
@@ -293,7 +293,7 @@ describe("gateway sample: server", () => {
             assert((await drained).milliseconds < 5000);
         });
 
-        it("cuts off at the deadline, and at once when closed", async () => {
+        it("cuts off calls at the deadline, and at once when closed", async () => {
             for (const end of ["deadline", "close"]) {
                 const { server, received } = await serveSlowly({ drain: { seconds: end === "deadline" ? 0.3 : 60 } });
                 const call = await dial(server);
@@ -306,7 +306,7 @@ describe("gateway sample: server", () => {
             }
         });
 
-        it("loses no call of clients that keep their connection and never repeat", async () => {
+        it("loses no call of clients that keep their connection and never retry", async () => {
             const [one, two] = [await serve(), await serve()];
             let calls = 0;
             let running = true;
@@ -327,7 +327,7 @@ describe("gateway sample: server", () => {
             assert.equal((drained as { callsCut: number }).callsCut, 0);
         });
 
-        it("loses no call that a balancer still sends for a while after the health check failed", async () => {
+        it("loses no call that a balancer sends after the health check has failed", async () => {
             const servers = [await serve({ drain: { quietSeconds: 1 } }), await serve()];
             const balancer = await startBalancer(servers, opened);
             const loads = (["perCall", "kept"] as const).map((connection) =>
@@ -344,7 +344,7 @@ describe("gateway sample: server", () => {
         });
     });
 
-    it("answers a handler that fails while its result is written with one exception", async () => {
+    it("answers with one exception when writing a result fails", async () => {
         const processor = new GatewayApi.Processor({ ping: async () => 42, echo: async (text: string) => text });
         const server = await serve({ services: { GatewayApi: processor } });
         const { socket, reply } = await dial(server);
@@ -356,7 +356,7 @@ describe("gateway sample: server", () => {
     });
 });
 
-/** A TCP balancer that checks health every 100 ms and goes on for 600 ms to send connections to a server that leaves. */
+/** A TCP balancer that checks health every 100 ms, and sends connections to a draining server for another 600 ms. */
 async function startBalancer(servers: readonly RunningServer[], opened: { close(): unknown }[]): Promise<string> {
     const usable = new Set(servers);
     const sockets = new Set<Socket>();

@@ -58,7 +58,7 @@ function readAll(reader: MessageReader, pieces: readonly Buffer[]): Buffer[] {
 }
 
 describe("gateway sample: messages", () => {
-    it("finds every message, however the network cuts them", () => {
+    it("finds every message, however the network splits them", () => {
         fc.assert(
             fc.property(
                 fc.array(fc.array(value, { maxLength: 4 }), { minLength: 1, maxLength: 4 }),
@@ -82,7 +82,7 @@ describe("gateway sample: messages", () => {
         );
     });
 
-    it("reads what a message says about itself", () => {
+    it("reads type, name and sequence number of a message", () => {
         const reader = new MessageReader({ framed: false });
         const bytes = message("Admin:status", [], 42);
         reader.push(bytes);
@@ -115,13 +115,13 @@ describe("gateway sample: messages", () => {
         });
     }
 
-    it("refuses a message that grows above the limit without saying so first", () => {
+    it("rejects a message that exceeds the limit without announcing its size", () => {
         const reader = new MessageReader({ framed: false, maxBytes: 1000 });
         const short = Buffer.concat([Buffer.from([8]), i16(1), i32(1)]);
         assert.throws(() => readAll(reader, [message("m", Array(200).fill(short))]), MalformedMessage);
     });
 
-    it("marks a last reply so that it stays a message", () => {
+    it("marks a last reply, which remains a valid message", () => {
         for (const inFrames of [false, true]) {
             const reply = message("echo", [field({ type: 11, bytes: text("hello") })]);
             const marked = markLast(inFrames ? framed(reply) : reply, inFrames);

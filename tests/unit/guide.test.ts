@@ -1,7 +1,7 @@
 import * as assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { parse } from "yaml";
-import { parseConfig } from "../../components/config";
+import { parseConfig } from "../../config";
 
 const read = (path: string) => readFileSync(path, "utf8");
 const pages = [
@@ -39,6 +39,29 @@ describe("the documentation", () => {
             const folder = page.includes("/") ? page.slice(0, page.lastIndexOf("/") + 1) : "";
             for (const [, target = ""] of read(page).matchAll(/\]\(([^)#:]+?)(?:#[^)]*)?\)/g)) {
                 assert.doesNotThrow(() => readFileSync(`${folder}${target}`), `${page} links to ${target}`);
+            }
+        }
+    });
+
+    it("numbers its decisions without holes, and gives each a date, a status and a line in the index", () => {
+        const index = read("docs/adr/README.md");
+        const decisions = readdirSync("docs/adr")
+            .filter((name) => name !== "README.md")
+            .sort();
+        for (const [position, name] of decisions.entries()) {
+            const number = position + 1;
+            const [, title, status, date] =
+                /^# \d+\. (.+)\n\n- Status: (.+)\n- Date: (\d{4}-\d\d-\d\d)\n\n## /.exec(read(`docs/adr/${name}`)) ??
+                [];
+            assert.ok(title && status && date, `${name} lacks a title, a status or a date`);
+            assert.match(name, new RegExp(`^${String(number).padStart(4, "0")}-[a-z0-9-]+\\.md$`));
+            assert.ok(read(`docs/adr/${name}`).startsWith(`# ${number}. `), `${name} has another number in its title`);
+            const row = `| ${number} | [${title}](${name}) | ${date} | ${status} |`;
+            assert.ok(index.includes(row), `docs/adr/README.md lacks the row ${row}`);
+            // Both of two decisions say which one changes the other.
+            for (const [, other = ""] of status.matchAll(/\]\(([^)]+)\)/g)) {
+                const [, answer = ""] = /^- Status: (.+)$/m.exec(read(`docs/adr/${other}`)) ?? [];
+                assert.ok(answer.includes(`(${name})`), `${other} does not mention ${name} in its status`);
             }
         }
     });

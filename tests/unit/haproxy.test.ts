@@ -1,8 +1,9 @@
 import * as assert from "node:assert/strict";
+import { endpoint } from "../../lib/endpoint";
+import type { Layout } from "../../programs/machine";
 import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
-import { endpoint, haproxyFile } from "../../roles/haproxy";
+import { haproxyFile } from "../../roles/haproxy";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import type { Layout } from "../../roles/role";
 import { assertGolden } from "../golden/compare";
 
 const local = processLayout("gw-0", "127.90.0.50");
@@ -44,13 +45,13 @@ describe("the gateway's health endpoint", () => {
         assertGolden("gatewayHealth/cloud/haproxy.cfg", config?.content ?? "");
     });
 
-    it("can run as it is", () => {
+    it("needs no secrets", () => {
         const machine = renderProcess(gatewayHealth(args, local), local);
         assert.deepEqual(machine.services[0]?.argv, ["bin/haproxy", "-db", "-f", "etc/gateway-health/haproxy.cfg"]);
         assert.deepEqual(machine.secrets, []);
     });
 
-    it("says where to ask", () => {
+    it("tells its URL", () => {
         assert.equal(healthUrl(local), "http://127.90.0.50:9191/health");
         assert.equal(healthUrl(cloud), "http://[2001:db8::7]:9191/health");
         assert.deepEqual(gatewayHealth(args, local).healthChecks, [
@@ -58,7 +59,7 @@ describe("the gateway's health endpoint", () => {
         ]);
     });
 
-    it("starts HAProxy with a gateway that is down", () => {
+    it("starts HAProxy with the gateway down", () => {
         const state =
             gatewayHealth(args, local).files.find((file) => file.path.endsWith("initial-state"))?.content ?? "";
         const [version, heading = "", line = ""] = state.split("\n");
@@ -66,7 +67,7 @@ describe("the gateway's health endpoint", () => {
         const field = (name: string) => line.split(" ")[columns.indexOf(name)];
         assert.equal(version, "1");
         assert.equal(field("srv_op_state"), "0");
-        // HAProxy takes over the port; 0 would make it check port 0.
+        // HAProxy applies the port of this file. With 0 it would check port 0.
         assert.equal(field("srv_port"), "9190");
     });
 });

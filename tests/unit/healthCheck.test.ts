@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { readingProtocol } from "../../gateway-sample/wire/protocol";
 import { haproxyCheck, thriftCall } from "../../roles/healthCheck";
 
-/** The two expectations' regular expressions, as HAProxy applies them: to the upper-case hex dump of the answer. */
+/** The regular expressions of the two expectations. HAProxy applies them to the answer's upper-case hex dump. */
 function expectations(directives: readonly string[]) {
     return directives
         .filter((line) => line.startsWith("tcp-check expect"))
@@ -25,7 +25,7 @@ function message(type: number, name: string, framed: boolean, body = Buffer.from
 }
 
 describe("the health check", () => {
-    it("encodes the calls of the protocol's specification", () => {
+    it("encodes calls as in the protocol's specification", () => {
         assert.equal(thriftCall("ping", true).toString("hex"), "00000011800100010000000470696e670000000000");
         assert.equal(thriftCall("ping", false).toString("hex"), "800100010000000470696e670000000000");
         assert.equal(
@@ -34,7 +34,7 @@ describe("the health check", () => {
         );
     });
 
-    it("encodes what the Thrift library reads", () => {
+    it("encodes calls that the Thrift library reads", () => {
         fc.assert(
             fc.property(fc.stringMatching(/^[A-Za-z_][\w.]{0,40}(:[A-Za-z_]\w{0,20})?$/), (name) => {
                 const read = readingProtocol(thriftCall(name, false)).readMessageBegin();
@@ -55,12 +55,12 @@ describe("the health check", () => {
                     return [ours.regex.test(dump), reply.regex.test(dump)];
                 };
 
-                it("passes a reply, with the name as the processor or as the client gives it", () => {
+                it("passes a reply, whether the name is the processor's or the client's", () => {
                     assert.deepEqual(matches(message(2, "ping", framed)), [true, true]);
                     if (service) assert.deepEqual(matches(message(2, `${service}:ping`, framed)), [true, true]);
                 });
 
-                it("passes an exception on condition: no new connections", () => {
+                it("passes an exception, but allows no new connections", () => {
                     assert.deepEqual(matches(message(3, "ping", framed)), [true, false]);
                     assert.deepEqual([ours.conditional, reply.conditional], [false, true]);
                 });
@@ -79,7 +79,7 @@ describe("the health check", () => {
                     for (const other of others) assert.equal(matches(other)[0], false, other.toString("hex"));
                 });
 
-                it("waits for as much as a decision needs, and no more", () => {
+                it("waits for as many bytes as a decision needs", () => {
                     const shortest = message(3, "ping", framed, Buffer.alloc(0));
                     assert.deepEqual([ours.minimum, reply.minimum], [shortest.length, shortest.length]);
                     assert.equal(matches(shortest)[0], true);
@@ -88,11 +88,11 @@ describe("the health check", () => {
         }
     }
 
-    it("connects and no more, for tcp", () => {
+    it("only connects if the kind is tcp", () => {
         assert.deepEqual(haproxyCheck({ kind: "tcp" }), ["option tcp-check", "tcp-check connect linger"]);
     });
 
-    it("asks over HTTP", () => {
+    it("sends a request if the kind is http", () => {
         const directives = haproxyCheck({ kind: "http", path: "/it's", status: 204 });
         assert.ok(directives.includes("http-check expect status 204"));
         assert.match(directives.join("\n"), /uri '\/it'"'"'s' /);

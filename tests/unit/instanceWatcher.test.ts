@@ -4,12 +4,12 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MetadataService } from "../../machine/metadata";
-import type { WatcherSettings } from "../../roles/instanceWatcher";
-import { completeLifecycleAction, type Effects, judge, tryDisk, Watcher } from "../../roles/programs/instanceWatcher";
+import { MetadataService } from "../../clients/instanceMetadata";
+import { completeLifecycleAction, type Effects, judge, tryDisk, Watcher } from "../../programs/instance-watcher/main";
+import type { WatcherSettings } from "../../programs/instance-watcher/settings";
 import { awsCredentials } from "./support/awsCredentials";
 
-/** A metadata service of version 2: nothing without a token, and a token only for PUT. */
+/** A metadata service, version 2: it gives nothing without a token, and a token only for PUT. */
 class FakeMetadata {
     readonly data = new Map<string, string>();
     tokens = 0;
@@ -54,7 +54,7 @@ describe("the instance watcher", () => {
     after(() => fake.stop());
     beforeEach(() => fake.data.clear());
 
-    /** A watcher whose effects are noted; `failing` ones fail as often as they are told to. */
+    /** A watcher that records its effects. Those in `failing` fail as often as they say. */
     function watcher(more: Partial<WatcherSettings> = {}, failing: Partial<Effects> = {}) {
         const done: string[] = [];
         const said: string[] = [];
@@ -79,14 +79,14 @@ describe("the instance watcher", () => {
         for (let round = 0; round < count; round++) await each.round();
     };
 
-    it("does nothing while nothing is planned", async () => {
+    it("does nothing while there is no notice", async () => {
         const { watcher: each, done, said } = watcher();
         fake.data.set("autoscaling/target-lifecycle-state", "InService");
         await rounds(each, 5);
         assert.deepEqual([done, said], [[], []]);
     });
 
-    it("drains once before a spot interruption, and completes nothing that does not hold", async () => {
+    it("drains once before a spot interruption, and completes no lifecycle hook that does not wait", async () => {
         const { watcher: each, done, said } = watcher();
         fake.data.set("spot/instance-action", SPOT);
         await rounds(each, 3);
@@ -94,7 +94,7 @@ describe("the instance watcher", () => {
         assert.match(said.join("\n"), /draining: spot interruption: .*terminate/);
     });
 
-    it("drains, and then lets the hook go on, when the group ends the instance", async () => {
+    it("drains and then completes the lifecycle hook when the group ends the instance", async () => {
         const { watcher: each, done } = watcher();
         fake.data.set("autoscaling/target-lifecycle-state", "Terminated");
         fake.data.set("instance-id", "i-0");
@@ -102,7 +102,7 @@ describe("the instance watcher", () => {
         assert.deepEqual(done, ["stop gw-gateway.service", "complete drain i-0"]);
     });
 
-    it("completes the hook also when the group's decision comes after the spot notice", async () => {
+    it("completes the hook even if the group's decision comes after the spot notice", async () => {
         const { watcher: each, done } = watcher();
         fake.data.set("spot/instance-action", SPOT);
         fake.data.set("instance-id", "i-0");
@@ -112,7 +112,7 @@ describe("the instance watcher", () => {
         assert.deepEqual(done, ["stop gw-gateway.service", "complete drain i-0"]);
     });
 
-    it("tells of a rebalance recommendation once, and drains for it only when told to", async () => {
+    it("reports a rebalance recommendation once, and drains for it only if configured", async () => {
         fake.data.set("events/recommendations/rebalance", '{"noticeTime": "2026-01-01T00:00:00Z"}');
         const reporting = watcher();
         await rounds(reporting.watcher, 3);
@@ -123,7 +123,7 @@ describe("the instance watcher", () => {
         assert.deepEqual(draining.done, ["stop gw-gateway.service"]);
     });
 
-    it("tries again what failed, and says so once", async () => {
+    it("retries what failed, and logs it once", async () => {
         let left = 2;
         const done: string[] = [];
         const { watcher: each, said } = watcher(
@@ -141,7 +141,7 @@ describe("the instance watcher", () => {
         assert.equal(said.filter((line) => line.includes("no bus")).length, 1);
     });
 
-    it("gets a new token when the service takes the old one no longer", async () => {
+    it("gets a new token when the service rejects the old one", async () => {
         const { watcher: each, done } = watcher();
         await each.round();
         fake.valid = "another";
@@ -150,7 +150,7 @@ describe("the instance watcher", () => {
         assert.deepEqual(done, ["stop gw-gateway.service"]);
     });
 
-    it("goes on without the metadata service, and says so once", async () => {
+    it("continues without the metadata service, and logs it once", async () => {
         const { said } = watcher();
         const away = new Watcher({ ...settings, metadata: "" }, new MetadataService("http://127.0.0.1:1"), {
             systemctl: assert.fail,
@@ -160,10 +160,10 @@ describe("the instance watcher", () => {
         });
         await rounds(away, 3);
         assert.equal(said.length, 1);
-        assert.match(said[0] ?? "", /metadata service cannot be asked/);
+        assert.match(said[0] ?? "", /metadata service does not answer/);
     });
 
-    it("counts as unhealthy after three failed writes in a row, and as healthy after three good ones", async () => {
+    it("is unhealthy after three failed writes in a row, and healthy after three good ones", async () => {
         let full = false;
         const { watcher: each, done } = watcher(
             {},
@@ -189,7 +189,7 @@ describe("the instance watcher", () => {
 });
 
 describe("the watcher's parts", () => {
-    it("judge: a group's decision counts before a notice", () => {
+    it("judge: a group's decision takes precedence over a notice", () => {
         const all = { spot: SPOT, rebalance: "{}", lifecycle: "Terminated" };
         assert.equal(judge(all, settings).held, true);
         assert.equal(judge({ ...all, lifecycle: "InService" }, settings).held, false);
@@ -197,7 +197,7 @@ describe("the watcher's parts", () => {
         assert.deepEqual(judge(none, settings), { held: false });
     });
 
-    it("tryDisk leaves nothing behind, and fails where nothing can be written", () => {
+    it("tryDisk leaves no file behind, and fails if the disk accepts no writes", () => {
         const folder = mkdtempSync(join(tmpdir(), "gateway-disk-"));
         try {
             tryDisk(folder);
@@ -208,7 +208,7 @@ describe("the watcher's parts", () => {
         assert.throws(() => tryDisk("/proc/self"));
     });
 
-    it("completeLifecycleAction takes it as done when no hook holds the instance, and fails otherwise", async () => {
+    it("completeLifecycleAction succeeds if no hook holds the instance, and fails on other errors", async () => {
         let code = "ValidationError";
         let message = "No active Lifecycle Action found with instance ID i-0";
         let sent = "";

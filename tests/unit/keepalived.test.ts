@@ -1,6 +1,7 @@
 import * as assert from "node:assert/strict";
+import { cloudLayout } from "../../programs/boot/description";
 import { keepalived } from "../../roles/keepalived";
-import { cloudLayout, renderCloudInit } from "../../roles/render/cloudInit";
+import { renderCloudInit } from "../../roles/render/cloudInit";
 import { assertGolden } from "../golden/compare";
 
 const args = {
@@ -12,21 +13,21 @@ const args = {
 };
 const layout = cloudLayout("lb-1", "10.30.0.22");
 
-describe("the address that balancers share", () => {
+describe("the balancers' shared address", () => {
     const role = keepalived(args, layout);
 
     it("is moved by keepalived as in the golden files", () => {
         for (const file of role.files) assertGolden(`keepalived${file.path}`, file.content);
     });
 
-    it("goes to one who works, in the order of the balancers", () => {
+    it("goes to a balancer that works, in the order of the balancers", () => {
         const priority = (index: number) =>
             Number(/priority (\d+)/.exec(keepalived({ ...args, index }, layout).files[0]?.content ?? "")?.[1]);
         const priorities = [0, 1, 2, 3, 4].map(priority);
         assert.deepEqual(priorities, [150, 140, 130, 120, 110]);
     });
 
-    it("is moved by a unit that has what this takes, and no more", () => {
+    it("is moved by a unit with only the rights that it needs", () => {
         const { machine } = renderCloudInit({
             role,
             layout,
@@ -40,7 +41,7 @@ describe("the address that balancers share", () => {
         const lines = unit.split("\n");
         assert.ok(lines.includes("CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_SETGID"));
         assert.ok(lines.includes("RestrictAddressFamilies=AF_PACKET"));
-        // As root, who may change both, or a service could make root run what it likes.
+        // Both belong to root and only root may change them. Otherwise a service could make root run anything.
         for (const { owner, mode } of machine.files) assert.deepEqual([owner, mode], ["root", 0o644]);
     });
 });

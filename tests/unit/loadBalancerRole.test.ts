@@ -1,8 +1,9 @@
 import * as assert from "node:assert/strict";
+import type { Layout } from "../../programs/machine";
 import { balancerStatusUrl } from "../../roles/loadBalancer/balancer";
 import { backendListTemplate, consulTemplateHaproxy } from "../../roles/loadBalancer/consulTemplateHaproxy";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import { type Layout, mergeRoles, type Role } from "../../roles/role";
+import { mergeRoles, type Role } from "../../roles/role";
 import { assertGolden } from "../golden/compare";
 
 const local = processLayout("lb-0", "127.90.0.21");
@@ -20,6 +21,7 @@ const args = {
     port: 9190,
     healthCheck: { kind: "thrift", method: "ping", framed: false },
     slots: 2,
+    networks: ["127.90.0.0/24"],
     maxConnections: 1000,
     drainSeconds: 30,
     datacenter: "dc1",
@@ -27,7 +29,7 @@ const args = {
     haproxyVersion: "2.6",
     consulTemplateVersion: "0.41.1",
 } as const;
-/** The machine's Consul agent, which is a part of its own. */
+/** The machine's Consul agent, which is a separate part. */
 const agent: Role = {
     name: "agent",
     files: [],
@@ -48,7 +50,7 @@ describe("the balancer with consul-template and HAProxy", () => {
             assertGolden(`balancer/cloud${file.path}`, file.content);
     });
 
-    it("runs as processes, in an order in which each finds what it needs", () => {
+    it("runs as processes, each after those that it needs", () => {
         const machine = renderProcess(mergeRoles("balancer", agent, consulTemplateHaproxy(args, local)), local);
         assertGolden("balancer/services.json", `${JSON.stringify(machine.services, undefined, 4)}\n`);
         const names = machine.services.map(({ name }) => name);
@@ -62,7 +64,7 @@ describe("the balancer with consul-template and HAProxy", () => {
         }
     });
 
-    it("has its token in one file that only its user can read, and nowhere else", () => {
+    it("has its token only in one file that only its user can read", () => {
         const machine = renderProcess(mergeRoles("balancer", agent, consulTemplateHaproxy(args, local)), local);
         assert.deepEqual(machine.secrets, ["balancerToken"]);
         const secret = machine.files.filter((file) => file.content.includes("@@secret:"));
@@ -73,20 +75,19 @@ describe("the balancer with consul-template and HAProxy", () => {
         assert.doesNotMatch(JSON.stringify(machine.services), /secret/);
     });
 
-    it("has 16 slots, or more", () => {
+    it("has at least 16 slots", () => {
         const template = (slots: number) =>
             /gw 1-\d+/.exec(content(consulTemplateHaproxy({ ...args, slots }, local), ".cfg"))?.[0];
         assert.equal(template(2), "gw 1-16");
         assert.equal(template(40), "gw 1-40");
     });
 
-    it("tells the reconciler the same as HAProxy", () => {
+    it("gives the reconciler the same settings as HAProxy", () => {
         const role = consulTemplateHaproxy({ ...args, drainSeconds: 7, maxConnections: 90 }, local);
         const settings = JSON.parse(content(role, "reconciler.json"));
         const config = content(role, "haproxy.cfg");
         assert.ok(config.includes(`stats socket unix@${settings.socket} mode 600 level admin`));
         assert.ok(config.includes(`backend ${settings.backend}\n`));
-        assert.ok(config.includes(`frontend ${settings.frontend}\n`));
         assert.match(config, /fall 2 rise 2 /);
         assert.equal(settings.fullHealth, 3);
         assert.match(config, /slowstart 10s maxconn 90$/m);
@@ -95,7 +96,7 @@ describe("the balancer with consul-template and HAProxy", () => {
         assert.ok(content(role, "config.hcl").includes(`destination          = "${settings.list}"`));
     });
 
-    it("may only be called by clients at its port, and shows its state to the deployment", () => {
+    it("opens its port to clients, and its status page only to the deployment", () => {
         const role = consulTemplateHaproxy(args, local);
         assert.deepEqual(
             role.ports.map(({ port, reach }) => [port, reach]),
@@ -107,7 +108,7 @@ describe("the balancer with consul-template and HAProxy", () => {
         assert.equal(balancerStatusUrl(local), "http://127.90.0.21:9192");
     });
 
-    it("asks for passing instances only", () => {
+    it("asks Consul only for passing instances", () => {
         assert.match(backendListTemplate("svc", "dc7"), /service "svc@dc7\|passing"/);
     });
 });

@@ -2,9 +2,9 @@ import * as assert from "node:assert/strict";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import * as credentials from "../../components/credentials/credentialsProvider";
 import * as machines from "../../components/local/machineProvider";
+import { secretRef } from "../../programs/machine";
 import { tokenSecrets } from "../../roles/consulAcl";
 import { processLayout, renderProcess } from "../../roles/render/process";
-import { secretRef } from "../../roles/role";
 
 const inputs = { datacenter: "dc1", servers: ["127.90.0.11", "127.90.0.12", "127.90.0.13"] };
 const DAY = 24 * 60 * 60 * 1000;
@@ -98,6 +98,18 @@ describe("the credentials of a local deployment", () => {
         assert.notEqual(other.caCertificate, outs.caCertificate);
     });
 
+    it("take given keys when they are created, and keep the keys that they have", async () => {
+        const keys = { gossipKey: Buffer.alloc(32, 7).toString("base64"), serfRpcKey: "given" };
+        const { outs: made } = await credentials.create({ ...inputs, keys });
+        assert.equal(made.secrets.gossipKey, keys.gossipKey);
+        assert.equal(made.secrets.serfRpcKey, keys.serfRpcKey);
+        assert.ok(!("keys" in made));
+        assert.equal((await credentials.diff("id", outs, { ...inputs, keys })).changes, false);
+        const { outs: updated } = await credentials.update("id", outs, { ...inputs, servers: ["127.90.0.11"], keys });
+        assert.equal(updated.secrets.gossipKey, outs.secrets.gossipKey);
+        assert.equal(updated.secrets.serfRpcKey, outs.secrets.serfRpcKey);
+    });
+
     it("keep the authority and every token at an update, and name the new servers", async () => {
         const news = { datacenter: "dc1", servers: ["127.90.0.11"] };
         const { outs: updated } = await credentials.update("id", outs, news);
@@ -130,8 +142,8 @@ describe("the credentials of a local deployment", () => {
         assert.equal(await changes(outs, inputs), false);
         assert.equal(await changes(outs, { ...inputs, datacenter: "dc2" }), true);
         assert.equal(await changes(outs, { ...inputs, servers: inputs.servers.slice(1) }), true);
-        assert.equal(await changes(expiring(31), inputs), false);
-        assert.equal(await changes(expiring(29), inputs), true);
+        assert.equal(await changes(expiring(121), inputs), false);
+        assert.equal(await changes(expiring(119), inputs), true);
     });
 
     it("are read as they stand in the state", async () => {

@@ -1,5 +1,5 @@
 import * as assert from "node:assert/strict";
-import { ConfigError, parseConfig } from "../../components/config";
+import { ConfigError, parseConfig } from "../../config";
 import { loopSecrets } from "./support/openstackStack";
 
 const loop = {
@@ -8,7 +8,7 @@ const loop = {
     stateBackend: "s3://gateway-state?region=us-east-1",
 };
 
-/** The least that can be said about a deployment at OpenStack. */
+/** The smallest valid configuration of a deployment to OpenStack. */
 const least = {
     targets: ["openstack"],
     image: { artifacts: "https://artifacts.example.org/gateway" },
@@ -47,9 +47,34 @@ const given = {
 };
 
 describe("the configuration of target openstack", () => {
-    it("needs a cloud, an image, a flavour, a way out, a place for the artifacts, and what the loop needs", () => {
+    it("refuses to send the loop's secrets in plain text, unless it is said twice", () => {
+        const of = (changes: object) => problems(openstack({ loop: { ...loop, ...changes } }));
+        const why =
+            "but everybody on the way could read the loop's secrets; allowed: https://, http:// to a loopback address, or openstack.loop.allowPlainHttp: true";
+        const login = `gateway:openstack.loop.authUrl: goes over http://, ${why}`;
+        const state = `gateway:openstack.loop.stateBackend: is reached over http://, ${why}`;
+        assert.deepEqual(of({ authUrl: "http://cloud.example.org:5000/v3" }), [login]);
+        for (const stateBackend of [
+            "s3://b?endpoint=http://o.example.org",
+            "s3://b?endpoint=o.example.org:9000&disableSSL=true",
+            "s3://b?endpoint=o.example.org&disable_https=true",
+            "s3://b?region=us-east-1&disableSSL=true",
+            // A name that only begins like a loopback address.
+            "s3://b?endpoint=http://127.0.0.1.example.org",
+        ]) {
+            assert.deepEqual(of({ stateBackend }), [state], stateBackend);
+            assert.deepEqual(of({ stateBackend, allowPlainHttp: true }), []);
+        }
+        assert.deepEqual(of({ authUrl: "http://c/v3", stateBackend: "s3://b?endpoint=http://o" }), [login, state]);
+        for (const host of ["localhost", "127.0.0.1:5000", "127.90.0.1", "[::1]:5000"]) {
+            assert.deepEqual(of({ authUrl: `http://${host}/v3`, stateBackend: `s3://b?endpoint=http://${host}` }), []);
+        }
+        assert.deepEqual(of({ stateBackend: "s3://b?endpoint=o.example.org&s3ForcePathStyle=true" }), []);
+    });
+
+    it("needs a cloud, an image, a flavor, an external network, the artifacts' URL, and the loop's settings", () => {
         assert.deepEqual(problems(least), []);
-        const noSecret = "not set, but the replacement loop runs on the machines; allowed: a text, set with --secret";
+        const noSecret = "not set, but the replacement loop runs on the machines; allowed: a string, set with --secret";
         assert.deepEqual(problems({ targets: ["openstack"] }), [
             "gateway:image.artifacts: not set, but not every target is local; allowed: a URL: http:// or https://, or gateway:image.prebaked",
             "gateway:openstack.cloud: not set; allowed: the name of a cloud in clouds.yaml",
@@ -64,7 +89,7 @@ describe("the configuration of target openstack", () => {
         ]);
     });
 
-    it("says how to put each of these right", () => {
+    it("gives the command that corrects each of these", () => {
         assert.deepEqual(
             errorOf({ targets: ["openstack"] })?.problems.map(({ remedy }) => remedy),
             [
@@ -81,7 +106,7 @@ describe("the configuration of target openstack", () => {
         );
     });
 
-    it("needs none of that on other targets, and nothing for a loop that does not run", () => {
+    it("needs none of these on other targets, and no settings of a loop that does not run", () => {
         assert.deepEqual(problems({ targets: ["local"] }), []);
         const { loop: _, ...without } = least.openstack;
         assert.deepEqual(problems({ ...least, openstack: without, secrets: {}, replacement: { enabled: false } }), []);
@@ -123,17 +148,17 @@ describe("the configuration of target openstack", () => {
             "openstack.network.subnetId: not set; allowed: the id of a subnet, a UUID",
         ],
         [
-            "a name server that is no address",
+            "a name server that is not an address",
             openstack({ network: { kind: "own", dnsServers: ["dns.example.org"] } }),
             'openstack.network.dnsServers[0]: got "dns.example.org"; allowed: an IPv4 address',
         ],
         [
-            "a client network that is none",
+            "a client network without a prefix length",
             openstack({ clientCidrs: ["10.0.0.0"] }),
             'openstack.clientCidrs[0]: got "10.0.0.0"; allowed: an IPv4 network such as 203.0.113.0/24',
         ],
         [
-            "something that is no application credential",
+            "something that is not an application credential",
             openstack({ loop: { ...loop, credentialId: "me" } }),
             'openstack.loop.credentialId: got "me"; allowed: the id of an application credential, 32 hexadecimal digits',
         ],
@@ -160,12 +185,12 @@ describe("the configuration of target openstack", () => {
         it(`refuses ${what}`, () => assert.deepEqual(problems(raw), [`gateway:${message}`]));
     }
 
-    it("takes every stack of load balancing", () => {
+    it("accepts every load balancing stack", () => {
         for (const stack of ["consul-template-haproxy", "fabio", "serf-haproxy"])
             assert.deepEqual(problems({ ...least, loadBalancer: { stack } }), [], stack);
     });
 
-    it("takes its secrets only as secrets, shows none of them, and takes nothing else as a secret", () => {
+    it("accepts its secrets only as secrets, shows none of them, and accepts no other key as a secret", () => {
         const plain = errorOf(least, {});
         assert.deepEqual(
             plain?.problems.map(({ key, remedy }) => [key, remedy]),
@@ -185,14 +210,14 @@ describe("the configuration of target openstack", () => {
         );
     });
 
-    it("warns of what is allowed and unwise", () => {
+    it("warns about settings that are allowed but unwise", () => {
         const warnings = (raw: Record<string, unknown>) => parseConfig(raw, { secretKeys }).warnings;
         assert.deepEqual(warnings(least), [
             "gateway:openstack.clientCidrs: empty: nobody outside the deployment may call the gateway",
         ]);
         assert.deepEqual(warnings({ ...openstack({ clientCidrs: ["0.0.0.0/0"] }), loadBalancer: { balancers: 3 } }), [
             "gateway:openstack.clientCidrs: 0.0.0.0/0 lets the whole internet call the gateway",
-            "gateway:loadBalancer.balancers: 3 balancers share one address, which one of them has at a time; the others only stand by",
+            "gateway:loadBalancer.balancers: 3 balancers share one address, which one of them holds at a time; the others stand by",
         ]);
     });
 });

@@ -1,10 +1,15 @@
 import * as assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
-import { ConfigError } from "../../components/config";
-import { given, givenOutput, givenSchema, takeGiven } from "../../components/given";
 import { loopPorts } from "../../components/openstack/loopAccess";
-import { withStamp } from "../../replacement/stamp";
-import { secretRefs } from "../../roles/role";
+import { filesFromSources } from "../../components/programFiles";
+import { ConfigError } from "../../config";
+import { secretRefs } from "../../programs/machine";
+import {
+    type DeployedInputs,
+    deployedInputsOutput,
+    deployedInputsSchema,
+} from "../../programs/replacer/deployedInputs";
+import { withEpoch } from "../../replacement/serverMetadata";
 import { assertGolden } from "../golden/compare";
 import { decodeUserData } from "./support/awsStack";
 import {
@@ -168,7 +173,7 @@ describe("the whole program on OpenStack", function () {
     });
 
     it("stamps the server of a slot that the loop replaces, and leaves the stamps of others alone", async () => {
-        const { resources } = await withStamp({ slot: "gw-1", epoch: 7 }, () => program());
+        const { resources } = await withEpoch({ slot: "gw-1", epoch: 7 }, () => program());
         const metadata = (name: string) => named(resources, name, SERVER).inputs.metadata as Record<string, string>;
         assert.equal(metadata("openstack-pool-1")["gateway-epoch"], "7");
         assert.deepEqual(named(resources, "openstack-pool-1", SERVER).ignoreChanges, []);
@@ -251,10 +256,10 @@ describe("the whole program on OpenStack", function () {
             ...ofType(resources, SERVER).map(
                 ({ name, inputs }) => [name, decodeUserData(inputs.userData).text] as const,
             ),
-            ["outputs", JSON.stringify({ ...result, [givenOutput]: undefined })] as const,
+            ["outputs", JSON.stringify({ ...result, [deployedInputsOutput]: undefined })] as const,
         ];
         // Holds the configuration, with its secrets, and is one itself.
-        assert.equal(await pulumi.isSecret(given()), true);
+        assert.equal(await pulumi.isSecret(filesFromSources(".").deployedInputs()), true);
         for (const [name, text] of texts) {
             for (const secret of secrets) assert.ok(!text.includes(secret), `${name} holds ${secret}`);
         }
@@ -339,7 +344,7 @@ describe("the whole program on OpenStack", function () {
 
     it("finds the ports that the loop calls", () => {
         const ports = (authUrl: string, stateBackend: string) =>
-            loopPorts([443], { authUrl, stateBackend, credentialId: "" });
+            loopPorts([443], { authUrl, stateBackend, credentialId: "", allowPlainHttp: false });
         assert.deepEqual(ports("https://c.example.org/identity", "s3://b?region=us-east-1"), [443]);
         assert.deepEqual(ports("http://c.example.org/identity", "s3://b?endpoint=o.example.org"), [80, 443]);
         assert.deepEqual(
@@ -570,29 +575,26 @@ describe("the whole program on OpenStack", function () {
     it("deploys to AWS and OpenStack at once, each as it would by itself, save the loop and its way out", async () => {
         const hybrid = await program({}, {}, hybridStack);
         const alone = await deployment();
-        const theirs = hybrid.resources.filter(({ name }) => name.startsWith("openstack-"));
+        const theirs = hybrid.resources.filter(({ name }) => /^openstack\b/.test(name));
         const withoutLoop = alone.resources.filter(({ name }) => !name.startsWith("openstack-discovery-api-"));
         assert.deepEqual(byName(theirs).map(key), byName(withoutLoop).map(key));
-        const others = hybrid.resources.filter(({ name }) => !name.startsWith("openstack-"));
-        assert.ok(others.length > 50 && others.every(({ name }) => name.startsWith("aws-")));
+        const others = hybrid.resources.filter(({ name }) => !/^openstack\b/.test(name));
+        assert.ok(others.length > 50 && others.every(({ name }) => /^aws\b/.test(name)));
         assert.deepEqual(Object.keys(hybrid.result).sort(), ["aws", "openstack"]);
         assert.deepEqual(hybrid.result.openstack, alone.result.openstack);
     });
 
     it("is made again the very same from what its state says it was given, without any file", async () => {
         const { resources, result } = await deployment();
-        const given = givenSchema.parse(result[givenOutput]);
-        const index = require("../../index") as () => Promise<Record<string, unknown>>;
-        try {
-            const again = await run(() => {
-                takeGiven({ ...given, config: { ...given.config, "gateway:image": noFile(given.config) } });
-                return index();
-            });
-            assert.deepEqual(changed(resources, again.resources), []);
-            assert.equal(again.resources.length, resources.length);
-        } finally {
-            takeGiven(undefined);
-        }
+        const inputs = deployedInputsSchema.parse(result[deployedInputsOutput]);
+        const { config, secretKeys } = inputs;
+        const index = require("../../index") as (inputs: DeployedInputs) => Promise<Record<string, unknown>>;
+        const again = await run(() => index(inputs), {
+            config: { ...config, "gateway:image": noFile(config) },
+            secretKeys,
+        });
+        assert.deepEqual(changed(resources, again.resources), []);
+        assert.equal(again.resources.length, resources.length);
     });
 
     it("registers nothing on a bad configuration", async () => {
@@ -609,7 +611,7 @@ describe("the whole program on OpenStack", function () {
             program({}, { secretKeys: [] }),
             (error: Error) =>
                 error instanceof ConfigError &&
-                error.message.includes("gateway:secrets: holds its values in plain") &&
+                error.message.includes("gateway:secrets: holds its values in plain text") &&
                 !Object.values(loopSecrets).some((secret) => error.message.includes(secret)),
         );
     });

@@ -3,7 +3,8 @@ import { accessSync, constants, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
 import { previewMarkdown } from "../../scripts/previewReport";
-import { versions } from "../../scripts/tools";
+import { versions } from "../../toolchain";
+import { pinnedNode } from "../../toolchain/node";
 
 const project = join(__dirname, "../..");
 
@@ -38,17 +39,17 @@ const job = (name: string, of: string) => {
 const runs = ({ steps }: Job) => steps.flatMap(({ run }) => (run === undefined ? [] : [run]));
 const action = ({ steps }: Job, name: string) => steps.find(({ uses }) => uses?.startsWith(`${name}@`));
 
-/** An expression as workflows write it. */
+/** An expression in the syntax of workflows. */
 const expression = (name: string) => `\${{ ${name} }}`;
 
-/** The stacks that need an account. */
+/** The stacks that need a cloud account. */
 const cloudStacks = readdirSync(project)
     .flatMap((name) => /^Pulumi\.(.+)\.yaml$/.exec(name)?.[1] ?? [])
     .filter((stack) => stack !== "local")
     .sort();
 
 describe("the preview of pull requests", () => {
-    it("never runs a stranger's code with secrets", () => {
+    it("never runs code from a fork with secrets", () => {
         assert.deepEqual(Object.keys(workflow("preview.yml").on), ["pull_request"]);
         assert.deepEqual(workflow("preview.yml").permissions, {});
         const open = job("preview.yml", "local");
@@ -59,7 +60,7 @@ describe("the preview of pull requests", () => {
         assert.match(closed.if ?? "", /github\.event\.pull_request\.head\.repo\.full_name == github\.repository/);
     });
 
-    it("shows itself to the cloud as an environment, of which there is one for each stack", () => {
+    it("identifies itself to the cloud by the stack's environment", () => {
         for (const [name, of, environment] of [
             ["preview.yml", "cloud", `preview-${expression("matrix.stack")}`],
             ["deploy.yml", "up", expression("matrix.stack")],
@@ -78,7 +79,7 @@ describe("the preview of pull requests", () => {
         assert.deepEqual(job("deploy.yml", "up").strategy?.matrix.stack, cloudStacks);
     });
 
-    it("runs the official action, of the engine's version that the project pins, and comments", () => {
+    it("runs the official action with the pinned version of the engine, and comments", () => {
         const preview = action(job("preview.yml", "cloud"), "pulumi/actions")?.with ?? {};
         assert.deepEqual(
             [preview.command, preview["stack-name"], preview["comment-on-pr"], preview["pulumi-version"]],
@@ -91,7 +92,19 @@ describe("the preview of pull requests", () => {
         );
     });
 
-    it("does what anyone can do on a command line", () => {
+    it("looks at what there is before a preview, as before the deployment", () => {
+        for (const [name, of] of [
+            ["preview.yml", "cloud"],
+            ["deploy.yml", "up"],
+        ] as const) {
+            const step = action(job(name, of), "pulumi/actions");
+            assert.equal(step?.env?.PULUMI_OPTION_REFRESH, "true");
+            // The action would run it as a command of its own, which writes the state.
+            assert.equal(step?.with?.refresh, undefined);
+        }
+    });
+
+    it("does nothing that a command line cannot do", () => {
         assert.deepEqual(runs(job("preview.yml", "local")), ['scripts/ci/preview.sh local "$GITHUB_STEP_SUMMARY"']);
         assert.deepEqual(runs(job("preview.yml", "cloud")), [
             `scripts/ci/prepare.sh ${expression("matrix.stack")}`,
@@ -110,14 +123,15 @@ describe("the preview of pull requests", () => {
         );
     });
 
-    it("pins every action by its commit, with its version beside it, and Node exactly", () => {
+    it("pins every action by its commit, with the version in a comment, and Node by its exact version", () => {
         for (const name of ["preview.yml", "deploy.yml"]) {
             const uses = text(name).match(/uses: .*/g) ?? [];
             assert.ok(uses.length > 0);
             for (const each of uses) assert.match(each, /@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
             for (const { steps } of Object.values(workflow(name).jobs))
                 for (const { uses: used, with: settings } of steps)
-                    if (used?.startsWith("actions/setup-node@")) assert.equal(settings?.["node-version"], "20.20.2");
+                    if (used?.startsWith("actions/setup-node@"))
+                        assert.equal(settings?.["node-version"], pinnedNode.version);
         }
     });
 });
@@ -148,7 +162,7 @@ describe("the report of a preview", () => {
         );
     });
 
-    it("says that nothing would, and why it failed", () => {
+    it("says that nothing would change, or why the preview failed", () => {
         assert.match(previewMarkdown("local", { changes: { same: 5 }, lines: [] }), /\*\*No changes\.\*\*/);
         assert.match(
             previewMarkdown("local", { failure: "2 problems", lines: [] }),
@@ -156,7 +170,7 @@ describe("the report of a preview", () => {
         );
     });
 
-    it("cannot be led out of its fence, and stays short", () => {
+    it("cannot break out of its code block, and stays short", () => {
         const report = previewMarkdown("x", { failure: "a\n```\n# b", lines: [] });
         assert.match(report, /^````\na\n```\n# b\n````$/m);
         const long = previewMarkdown("x", { changes: { create: 500 }, lines: Array(500).fill("would create y") });

@@ -3,14 +3,16 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
-import { ConfigError, parseConfig } from "../../components/config";
 import type { GatewayPool } from "../../components/gatewayPool";
 import type { LoadBalancer } from "../../components/loadBalancer";
 import { instanceType, LocalInstance } from "../../components/local/instance";
+import { LocalTarget } from "../../components/local/target";
+import { filesFromSources } from "../../components/programFiles";
 import type { ServiceDiscovery } from "../../components/serviceDiscovery";
-import { makeTarget } from "../../components/target";
-import { type ProcessMachine, processLayout, renderProcess } from "../../roles/render/process";
-import { secretRef } from "../../roles/role";
+import { ConfigError, parseConfig } from "../../config";
+import { secretRef } from "../../programs/machine";
+import type { ProcessMachine } from "../../programs/supervisor/description";
+import { processLayout, renderProcess } from "../../roles/render/process";
 import { assertGolden } from "../golden/compare";
 import {
     allMockSecrets,
@@ -66,7 +68,8 @@ const LOCAL = [
     [instanceType, "local-pool-0", "local-pool"],
     [instanceType, "local-pool-1", "local-pool"],
     [instanceType, "local-pool-replacer", "local-pool"],
-    ["pulumi:providers:pulumi-nodejs", "local-provider", undefined],
+    ["pulumi:providers:pulumi-nodejs", "local-provider", "local"],
+    ["gateway:local:Target", "local", undefined],
 ];
 const CONSUL = [
     ["gateway:index:ConsulObjects", "local-consul", undefined],
@@ -193,7 +196,7 @@ describe("the whole program", function () {
         });
     });
 
-    it("returns addresses, and the operators' token as a secret", async () => {
+    it("returns addresses, and the operators' token as a secret output of its own", async () => {
         const { result } = await program();
         assert.deepEqual(result, {
             local: {
@@ -201,15 +204,13 @@ describe("the whole program", function () {
                 gateways: ["127.90.0.50:9190", "127.90.0.51:9190"],
                 balancerStatus: ["http://127.90.0.21:9192", "http://127.90.0.22:9192"],
                 consulUi: "http://127.90.0.11:8500/ui",
-                operatorToken: "value of operatorToken",
             },
+            localOperatorToken: "value of operatorToken",
         });
         const { result: secret } = await run(
             async () => {
-                const { local } = await (
-                    require("../../index") as () => Promise<{ local: { operatorToken: unknown } }>
-                )();
-                return { secret: await pulumi.isSecret(local.operatorToken as pulumi.Output<string>) };
+                const outputs = await (require("../../index") as () => Promise<Record<string, unknown>>)();
+                return { secret: await pulumi.isSecret(outputs.localOperatorToken as pulumi.Output<string>) };
             },
             { config: localStack },
         );
@@ -383,12 +384,16 @@ describe("the whole program", function () {
         assert.deepEqual(registered, []);
     });
 
-    it("writes only the programs of the machines, and those below its home", async () => {
+    it("writes only programs, and those below its home", async () => {
         await program();
         const home = process.env.GATEWAY_HOME as string;
         assert.deepEqual(readdirSync(home), ["bundles"]);
-        const names = readdirSync(join(home, "bundles")).map((name) => name.replace(/-[0-9a-f]{16}\.cjs$/, ""));
-        assert.deepEqual(names.sort(), ["consul-acl", "drain", "gateway-sample", "reconciler"]);
+        const names = readdirSync(join(home, "bundles")).map((name) => name.replace(/-[0-9a-f]{16}(\.cjs)?$/, ""));
+        // All that the loop may deploy later, as any stack on this computer needs it, and the loop itself.
+        assert.deepEqual(names.sort(), [
+            ...["boot", "consul-acl", "drain", "gateway-sample", "instance-watcher", "loop", "provider"],
+            ...["reconciler", "serf-members", "supervisor"],
+        ]);
     });
 });
 
@@ -400,7 +405,7 @@ describe("the components on target local", function () {
     });
     after(() => restoreHome());
 
-    const { config } = parseConfig({ targets: ["local"], local: { network: "127.77.3.0/24" } });
+    const { config } = parseConfig({ targets: ["local"] });
 
     // Required, not imported: the engine's mocks have to be there first.
     const components = () => ({
@@ -408,9 +413,10 @@ describe("the components on target local", function () {
         ...(require("../../components/loadBalancer") as typeof import("../../components/loadBalancer")),
         ...(require("../../components/gatewayPool") as typeof import("../../components/gatewayPool")),
     });
+    const target = () => new LocalTarget("local", { network: "127.77.3.0/24", files: filesFromSources(project) });
     const discoveryOf = (servers: number): ServiceDiscovery =>
         new (components().ServiceDiscovery)("d", {
-            target: makeTarget("local", config),
+            target: target(),
             balancers: 2,
             servers,
             datacenter: "dc7",
@@ -418,7 +424,7 @@ describe("the components on target local", function () {
         });
     const balancersOf = (discovery: ServiceDiscovery, balancers: number): LoadBalancer =>
         new (components().LoadBalancer)("b", {
-            target: makeTarget("local", config),
+            target: discovery.target,
             discovery,
             stack: "consul-template-haproxy",
             balancers,
@@ -429,7 +435,7 @@ describe("the components on target local", function () {
         });
     const poolOf = (discovery: ServiceDiscovery, balancers: LoadBalancer, service = config.service): GatewayPool =>
         new (components().GatewayPool)("p", {
-            target: makeTarget("local", config),
+            target: discovery.target,
             size: 1,
             service,
             discovery,
@@ -437,10 +443,34 @@ describe("the components on target local", function () {
             replacement: undefined,
         });
 
+    it("GatewayPool: waits for a slow gateway for as long as it may boot, and for the usual time otherwise", async () => {
+        for (const [bootGraceSeconds, expected] of [
+            [undefined, undefined],
+            [30, undefined],
+            [120, 120],
+        ] as const) {
+            const { resources } = await run(() => {
+                const discovery = discoveryOf(1);
+                const balancers = balancersOf(discovery, 1);
+                const replacement = bootGraceSeconds === undefined ? {} : { bootGraceSeconds };
+                const { target } = discovery;
+                new (components().GatewayPool)("p", {
+                    ...{ target, size: 1, service: config.service, discovery, balancers, replacement },
+                });
+                return {};
+            });
+            const gates = inputsOf(named(resources, "p-0")).gates as { create: { timeoutSeconds?: number }[] };
+            assert.deepEqual(
+                gates.create.map(({ timeoutSeconds }) => timeoutSeconds),
+                [expected, expected],
+            );
+        }
+    });
+
     it("ServiceDiscovery: says where Consul is, and what an agent has to know", async () => {
         const { result, resources } = await run(() => {
-            const { api, ui, cluster, secrets } = discoveryOf(3);
-            return { api, ui, cluster, secrets, secret: pulumi.output(pulumi.isSecret(secrets)) };
+            const { consul, secrets } = discoveryOf(3);
+            return { ...consul, secrets, secret: pulumi.output(pulumi.isSecret(secrets)) };
         });
         assert.deepEqual(result.api, ["127.77.3.11:8501", "127.77.3.12:8501", "127.77.3.13:8501"]);
         assert.equal(result.ui, "http://127.77.3.11:8500/ui");
@@ -503,9 +533,8 @@ describe("the components on target local", function () {
         );
         const { resources } = await run(() => {
             const secrets = { token: "1", other: "2" };
-            const { provider } = makeTarget("local", config);
             const gates = { create: [], update: [] };
-            new LocalInstance("m", { machine, secrets, onChange: "update", gates }, { provider });
+            new LocalInstance("m", { machine, secrets, onChange: "update", gates }, { parent: target() });
         });
         const { inputs, secretInputs } = named(resources, "m");
         assert.deepEqual(inputs.secrets, { token: "1" });

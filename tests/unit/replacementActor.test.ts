@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import type { Stack } from "@pulumi/pulumi/automation";
-import { classify, examine, type Means, replaceServer } from "../../replacement/actor";
-import { automationEngine, type Engine, machineSlots, type Operation, slotsIn } from "../../replacement/engine";
+import {
+    classifyEngineError,
+    examineOperations,
+    type ReplacementContext,
+    replaceServer,
+} from "../../replacement/act/actor";
+import { automationEngine, type Engine, machineSlots, type Operation, slotsIn } from "../../replacement/act/engine";
 import { FencedOff } from "../../replacement/store";
 import { action } from "./replacementFixtures";
 
@@ -43,14 +48,14 @@ async function act(world: World) {
         replace: (given) =>
             answer("replace", given === urn ? (world.replace ?? undefined) : new Error("urn")) as Promise<void>,
     };
-    const means: Means = {
+    const means: ReplacementContext = {
         confirm: () => answer("confirm", world.confirm ?? true),
-        take: () => answer("take", world.take ?? true),
+        takeBudget: () => answer("take", world.take ?? true),
         now: () => time,
         stop: stop.signal,
         abort: new AbortController().signal,
         leads: () => world.leads ?? true,
-        ...(world.previewed ? { previewed: world.previewed } : {}),
+        ...(world.previewed ? { previewed: Promise.resolve(world.previewed) } : {}),
         late: () => (world.late ? AbortSignal.abort() : new AbortController().signal),
     };
     return { ...(await replaceServer(action, engine, means)), calls };
@@ -109,7 +114,7 @@ describe("replacement actor", () => {
             ).map((op): [Operation[], boolean] => [[...replacement, { op, urn: "other" }], false]),
         ];
         for (const [operations, accepted] of cases) {
-            assert.equal(examine(operations, urn).accepted, accepted, JSON.stringify(operations.slice(-2)));
+            assert.equal(examineOperations(operations, urn).accepted, accepted, JSON.stringify(operations.slice(-2)));
         }
     });
 
@@ -122,7 +127,7 @@ describe("replacement actor", () => {
             { op: "replace", urn: server },
             { op: "create-replacement", urn: server },
         ];
-        const accepted = (more: Operation) => examine([...servers, more], server).accepted;
+        const accepted = (more: Operation) => examineOperations([...servers, more], server).accepted;
         assert.equal(accepted({ op: "update", urn: gate("openstack-pool-0-ready") }), true);
         assert.equal(accepted({ op: "delete", urn: gate("openstack-pool-0-ready") }), false);
         assert.equal(accepted({ op: "update", urn: gate("openstack-pool-1-ready") }), false);
@@ -147,7 +152,7 @@ describe("replacement actor", () => {
             calls: ["preview", "confirm"],
         });
         const untaken = await act({ take: false });
-        assert.deepEqual(untaken.outcome, { kind: "notTaken", reason: "the budget was changed by somebody else" });
+        assert.deepEqual(untaken.outcome, { kind: "notTaken", reason: "somebody else changed the budget" });
         assert.deepEqual(untaken.calls, ["preview", "confirm", "take"]);
         const failing = await act({ take: new Error("Consul is down") });
         assert.deepEqual(failing.outcome, { kind: "notTaken", reason: "Consul is down" });
@@ -156,7 +161,7 @@ describe("replacement actor", () => {
 
     it("does nothing when it is not the leader any more, though the budget is taken", async () => {
         assert.deepEqual(await act({ leads: false }), {
-            outcome: { kind: "deposed", reason: "not the leader any more" },
+            outcome: { kind: "deposed", reason: "no longer the leader" },
             seconds: { preview: 6 },
             calls: ["preview", "confirm", "take"],
         });
@@ -194,20 +199,20 @@ describe("replacement actor", () => {
         ];
         for (const [error, kind] of kinds) {
             assert.equal((await act({ replace: error })).outcome.kind, kind, error.message);
-            assert.equal(classify(error).kind, kind);
+            assert.equal(classifyEngineError(error).kind, kind);
         }
         assert.equal((await act({ preview: locked })).outcome.kind, "locked");
     });
 
     it("keeps of an error what tells, and not more than 500 characters", () => {
         const output = `code: 255\nstdout: Updating (local):\n  ~ something\nerror: update failed\n  error: boot: no quorum\n`;
-        assert.equal(classify(new Error(output)).reason, "error: boot: no quorum");
+        assert.equal(classifyEngineError(new Error(output)).reason, "error: boot: no quorum");
         const listed =
             "error: 1 error occurred:\n    * Quota exceeded for instances: Requested 1\n\nerror: update failed\n";
-        assert.equal(classify(new Error(listed)).reason, "* Quota exceeded for instances: Requested 1");
-        assert.equal(classify(new Error("error: update failed")).reason, "error: update failed");
-        assert.equal(classify(new Error("x".repeat(900))).reason.length, 500);
-        assert.equal(classify("text").reason, "text");
+        assert.equal(classifyEngineError(new Error(listed)).reason, "* Quota exceeded for instances: Requested 1");
+        assert.equal(classifyEngineError(new Error("error: update failed")).reason, "error: update failed");
+        assert.equal(classifyEngineError(new Error("x".repeat(900))).reason.length, 500);
+        assert.equal(classifyEngineError("text").reason, "text");
     });
 });
 

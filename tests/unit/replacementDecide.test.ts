@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { decide, signature } from "../../replacement/decide";
-import { emptyMemory, type Memory } from "../../replacement/memory";
-import { isLost, type Observation } from "../../replacement/observation";
-import type { ReplacementPolicy } from "../../replacement/policy";
+import { decide, signature } from "../../replacement/core/decide";
+import { emptyMemory, type Memory } from "../../replacement/core/loopMemory";
+import { isLost, type Observation, type SlotObservation } from "../../replacement/core/observation";
+import type { ReplacementPolicy } from "../../replacement/core/policy";
 import { gone, lost, memory, NOW, observation, policy, remembered, slot } from "./replacementFixtures";
 
 /** gw-0 has been gone for one sighting, and gw-1 is healthy. */
@@ -199,6 +199,40 @@ describe("replacement decision", () => {
             }
         });
 
+        it("tries one when all have been lost for twice the usual time, and no other before that one is well", () => {
+            const long = pool(3, 3, { lostSince: NOW - 600 });
+            assert.deepEqual(
+                run(long).actions.map(({ slot, evidence }) => [slot, evidence]),
+                [["gw-0", "soft"]],
+            );
+            assert.deepEqual(stops(run(pool(3, 3, { lostSince: NOW - 599 }))), [
+                "pool.massLoss",
+                ...["gw-0", "gw-1", "gw-2"].map((name) => `${name}.breaker`),
+            ]);
+            const tried = pool(3, 3, { lostSince: NOW - 600, tries: [NOW - 700] });
+            assert.deepEqual(run(tried).actions, []);
+            // Two of five are fewer than half, but more than may be out of service.
+            assert.equal(run(pool(5, 2, { lostSince: NOW - 600 })).actions.length, 1);
+            assert.equal(run(pool(5, 2, { lostSince: NOW - 599 })).actions.length, 0);
+        });
+
+        it("tries none on the word of a single observer, of one that is blind, or beside one that boots", () => {
+            const long = pool(2, 2, { lostSince: NOW - 900 });
+            const changed = (changes: Partial<SlotObservation>) => ({
+                ...long,
+                seen: { ...long.seen, slots: long.seen.slots.map((each) => ({ ...each, ...changes })) },
+            });
+            assert.equal(run(long).actions.length, 1);
+            assert.deepEqual(run(changed({ balancers: {} })).actions, []);
+            assert.deepEqual(run(changed({ balancers: { "lb-0": "unknown" } })).actions, []);
+            assert.deepEqual(run(changed({ consul: "none", balancers: { "lb-0": "down" } })).actions, []);
+            const blind = { ...long.seen, consul: { seen: false, error: "no leader" } };
+            assert.deepEqual(run({ ...long, seen: blind }).actions, []);
+            const booting = pool(3, 2, { lostSince: NOW - 900 });
+            const slots = booting.seen.slots.map((each) => (each.slot === "gw-2" ? { ...each, ...lost } : each));
+            assert.deepEqual(run({ ...booting, seen: { ...booting.seen, slots } }).actions, []);
+        });
+
         it("is not frozen by servers that are dead for sure, that boot, or that were given up", () => {
             const names = ["gw-0", "gw-1"];
             const allGone = {
@@ -313,7 +347,7 @@ describe("replacement decision", () => {
             stopped(
                 { seen: other({ consul: "warning" }, lost), before: hungBefore(400) },
                 ["gw-0.breaker"],
-                /2 would be out of service, and 1 may be: gw-1/,
+                /2 would be out of service, but at most 1 may be; not serving: gw-1/,
             );
             const two = { seen: other({ consul: "warning" }, lost), before: hungBefore(400), policy: { maxGone: 2 } };
             assert.equal(run(two).actions.length, 1);
@@ -420,7 +454,7 @@ describe("replacement decision", () => {
             }
             const decision = decide(without(down, down), before, policy);
             assert.deepEqual(decision.actions, []);
-            assert.match(decision.reasons.join(), /speaks against the balancers/);
+            assert.match(decision.reasons.join(), /more likely the balancers are wrong/);
         });
 
         it("is content with the only balancer that there is", () => {

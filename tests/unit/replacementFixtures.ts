@@ -1,7 +1,7 @@
-import type { Action } from "../../replacement/decide";
-import { emptyMemory, type Memory, type SlotMemory } from "../../replacement/memory";
-import type { Observation, SlotObservation } from "../../replacement/observation";
-import { defaultPolicy, type ReplacementPolicy } from "../../replacement/policy";
+import type { Action } from "../../replacement/core/action";
+import { emptyMemory, type Memory, type SlotMemory } from "../../replacement/core/loopMemory";
+import type { Observation, SlotObservation } from "../../replacement/core/observation";
+import { defaultPolicy, type ReplacementPolicy } from "../../replacement/core/policy";
 
 /** The time of observations, unless a test says otherwise. */
 export const NOW = 1_000_000;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
+import { MemoryLocks } from "../../replacement/leaderLocks";
 import { type Lease, type LeaseEvent, type Locks, lead, leaseTimes } from "../../replacement/lease";
-import { MemoryLocks } from "../../replacement/locks";
 import { Process, START, Timeline } from "../simulation/timeline";
 
 /** Daemons that want to lead, on one timeline. */

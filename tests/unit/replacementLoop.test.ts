@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import type { Operation } from "../../replacement/engine";
+import type { Operation } from "../../replacement/act/engine";
+import { emptyMemory } from "../../replacement/core/loopMemory";
+import type { Observation } from "../../replacement/core/observation";
+import { localPolicy } from "../../replacement/core/policy";
 import { type JournalEntry, memoryJournal } from "../../replacement/journal";
 import type { Lease } from "../../replacement/lease";
 import { type LoopParts, runLoop } from "../../replacement/loop";
-import { emptyMemory } from "../../replacement/memory";
-import type { Observation } from "../../replacement/observation";
-import { localPolicy } from "../../replacement/policy";
 import { memoryStore } from "../../replacement/store";
 import { gone, lost, NOW, observation, slot } from "./replacementFixtures";
 
@@ -210,23 +210,68 @@ describe("replacement loop", () => {
             return { ...set, parts, calls };
         }
 
-        it("while it waits for the rest, and acts on it at once", async () => {
+        it("while it waits for the rest, and acts on it", async () => {
             const { parts, calls, replaced, entries } = setUpAhead(2, () => "1");
             await runLoop(parts);
-            assert.deepEqual(calls, ["look afresh", "preview", "look", "look afresh", "replace", "look afresh"]);
+            assert.deepEqual(calls, ["look afresh", "preview", "look", "look afresh", "replace"]);
             assert.equal(replaced(), 1);
-            assert.equal(entries("action")[0]?.time, NOW, "without waiting for the next round");
+            assert.equal(entries("action")[0]?.time, NOW + 1);
+        });
+
+        it("and decides while a preview is still being made", async () => {
+            const { parts, calls, entries } = setUpAhead(3, () => "1");
+            let ready = () => {};
+            const { previewReplace } = parts.engine;
+            await runLoop({
+                ...parts,
+                engine: {
+                    ...parts.engine,
+                    previewReplace: async (...given) => {
+                        const operations = await previewReplace(...given);
+                        await new Promise<void>((resolve) => {
+                            ready = resolve;
+                        });
+                        return operations;
+                    },
+                },
+                onDecision: ({ actions: [action] }) => {
+                    if (!action) return;
+                    calls.push("decision");
+                    ready();
+                },
+            });
+            assert.deepEqual(calls.slice(0, 5), ["look afresh", "preview", "look", "decision", "look afresh"]);
+            assert.equal(entries("action")[0]?.report.outcome.kind, "done");
+        });
+
+        it("and looks again as soon as the preview is there, where rounds are far apart", async () => {
+            const policy = { ...localPolicy, intervalSeconds: 10 };
+            const { parts, entries } = setUpAhead(20, () => "1", { policy });
+            const slept: number[] = [];
+            const { sleep } = parts.clock;
+            await runLoop({
+                ...parts,
+                clock: {
+                    ...parts.clock,
+                    sleep: async (seconds, signal) => {
+                        slept.push(seconds);
+                        if (seconds > 1 && seconds < policy.intervalSeconds) return aborted(signal);
+                        return sleep(seconds, signal);
+                    },
+                },
+            });
+            assert.deepEqual(slept.slice(0, 2), [1, 9]);
+            assert.equal(entries("action")[0]?.report.outcome.kind, "done");
         });
 
         it("and previews again when the state has changed since", async () => {
             let looks = 0;
-            const { parts, calls, entries, store } = setUpAhead(3, () => (looks++ < 2 ? "1" : "2"));
+            const { parts, calls, entries, store } = setUpAhead(4, () => (looks++ < 2 ? "1" : "2"));
             await runLoop(parts);
             assert.equal(entries("action")[0]?.report.outcome.kind, "outdated");
-            assert.deepEqual(calls, [
+            assert.deepEqual(calls.slice(0, 8), [
                 ...["look afresh", "preview", "look", "look afresh"],
                 ...["look afresh", "preview", "look afresh", "replace"],
-                "look afresh",
             ]);
             assert.equal((await store.load()).memory.taken.length, 1);
         });
@@ -373,7 +418,7 @@ describe("replacement loop", () => {
             assert.equal(lost.signal.aborted, !holds);
             const { author } = (await fenced.load()).memory;
             assert.deepEqual(author, holds ? { epoch: 7, host: "here" } : undefined);
-            assert.equal(entries("stop")[0]?.reason, holds ? "told to stop" : "not the leader any more");
+            assert.equal(entries("stop")[0]?.reason, holds ? "told to stop" : "no longer the leader");
         }
     });
 
@@ -393,9 +438,9 @@ describe("replacement loop", () => {
             },
             engine: {
                 ...parts.engine,
-                replace: (_, signal, stamp) =>
+                replace: (_, signal, replacementEpoch) =>
                     new Promise((_resolve, reject) => {
-                        assert.deepEqual(stamp, { slot: "gw-0", epoch: 7 });
+                        assert.deepEqual(replacementEpoch, { slot: "gw-0", epoch: 7 });
                         signal.addEventListener("abort", () => reject(new Error("interrupted")));
                         lost.abort();
                     }),

@@ -1,30 +1,34 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Stack } from "@pulumi/pulumi/automation";
-import { decide } from "../../replacement/decide";
-import { automationEngine, machineSlots, type StateResource } from "../../replacement/engine";
-import { engineMark, engineProcesses, engineScope, killEngine, markOf } from "../../replacement/engineProcesses";
+import { engineMark, engineMarkOf, engineProcesses, engineScope, killEngine } from "../../engine/processes";
+import { bucketOf, fileStateLocks, stateLocks } from "../../engine/stateLocks";
+import { request } from "../../lib/http";
+import { identify } from "../../lib/processes";
+import { waitFor } from "../../lib/wait";
+import { succeed, voucher } from "../../programs/replacer/daemon";
+import { automationEngine, machineSlots, type StateResource } from "../../replacement/act/engine";
+import { decide } from "../../replacement/core/decide";
+import { localPolicy } from "../../replacement/core/policy";
+import type { JournalEntry } from "../../replacement/journal";
 import { Metrics, serveMetrics } from "../../replacement/metrics";
-import { request } from "../../replacement/observers/http";
-import { localPolicy } from "../../replacement/policy";
-import { stampOf, withStamp } from "../../replacement/stamp";
-import { bucketOf, fileStateLocks, stateLocks } from "../../replacement/stateLocks";
+import { slotMetadata, withEpoch } from "../../replacement/serverMetadata";
 import { action, memory, observation } from "./replacementFixtures";
 
 describe("the engine's processes", () => {
     const scope = engineScope("test", `/nowhere/${process.pid}`);
 
     it("are found by their mark, with their children, and killed", async () => {
-        const env = { ...process.env, [engineMark]: markOf(scope, "daemon-1") };
+        const env = { ...process.env, [engineMark]: engineMarkOf(scope, "daemon-1") };
         const parent = spawn("sh", ["-c", "sleep 300 & sleep 300"], { env, stdio: "ignore" });
         const other = spawn("sleep", ["300"], {
-            env: { ...env, [engineMark]: markOf(scope, "daemon-2") },
+            env: { ...env, [engineMark]: engineMarkOf(scope, "daemon-2") },
             stdio: "ignore",
         });
         try {
@@ -82,6 +86,54 @@ describe("locks on the deployment's state", () => {
         assert.deepEqual(readdirSync(folder), ["c.json", "d.json"]);
     });
 
+    it("are removed by the machine of a dead engine, before another daemon can lead, and no others are", async () => {
+        const folder = join(directory, ".pulumi/locks/organization/gateway/jetstream");
+        mkdirSync(folder, { recursive: true });
+        const write = (name: string, content: object) => writeFileSync(join(folder, name), JSON.stringify(content));
+        // Something that runs, and is the engine by the name of its file.
+        const engine = join(directory, "pulumi");
+        copyFileSync("/bin/sleep", engine);
+        const running = spawn(engine, ["60"], { stdio: "ignore" });
+        const ended = once(running, "exit");
+        try {
+            await waitFor("it to run", () => identify(running.pid ?? 0) !== undefined, 5_000, 5);
+            write("dead.json", { pid: 2 ** 22 + 1, hostname: hostname() });
+            write("living.json", { pid: running.pid, hostname: hostname() });
+            write("elsewhere.json", { pid: 2 ** 22 + 1, hostname: "consul-1" });
+            const session = join(directory, "session.json");
+            writeFileSync(session, JSON.stringify({ session: "s", pid: 2 ** 22 + 1, startTime: "1" }));
+            const locks = stateLocks(`file://${directory}`, "gateway", "jetstream");
+            assert.ok(locks);
+            const written: JournalEntry[] = [];
+            const vouch = voucher(locks, 30, (entry) => written.push(entry));
+            const atRelease: string[] = [];
+            const leader = { release: async () => void atRelease.push(...readdirSync(folder)) };
+            await succeed(session, "scope", "the new one", leader as unknown as Parameters<typeof succeed>[3], vouch);
+            assert.deepEqual(atRelease, ["elsewhere.json", "living.json"]);
+            const [entry] = written;
+            assert.equal(entry?.kind === "recovery" && entry.step.kind, "removeLock");
+            write("dead.json", { pid: 2 ** 22 + 1, hostname: hostname() });
+            await vouch();
+            assert.equal(readdirSync(folder).length, 3, "not again before 30 s are over");
+        } finally {
+            running.kill("SIGKILL");
+            await ended;
+        }
+    });
+
+    it("do not keep a daemon from its start when the backend does not answer", async () => {
+        const written: JournalEntry[] = [];
+        const fails = { list: () => Promise.reject(new Error("no answer")), remove: async () => undefined };
+        const vouch = voucher(fails, 0, (entry) => written.push(entry));
+        await vouch();
+        await vouch();
+        assert.deepEqual(
+            written.map((entry) => entry.kind === "error" && [entry.where, entry.message]),
+            [["vouch", "no answer"]],
+        );
+        await voucher(undefined, 0, () => assert.fail())();
+    });
+
     it("are seen in a bucket too, and removed from it", async () => {
         const prefix = ".pulumi/locks/organization/gateway/jetstream/";
         const objects = new Map([
@@ -137,15 +189,15 @@ describe("locks on the deployment's state", () => {
     });
 });
 
-describe("a new server's stamp", () => {
+describe("a new server's metadata", () => {
     it("is fresh only for the slot that is being replaced", async () => {
-        assert.deepEqual(stampOf("gw-0"), { epoch: "0", fresh: false });
-        await withStamp({ slot: "gw-0", epoch: 7 }, async () => {
-            assert.deepEqual(stampOf("gw-0"), { epoch: "7", fresh: true });
-            assert.deepEqual(stampOf("gw-1"), { epoch: "0", fresh: false });
+        assert.deepEqual(slotMetadata("gw-0"), { epoch: "0", fresh: false });
+        await withEpoch({ slot: "gw-0", epoch: 7 }, async () => {
+            assert.deepEqual(slotMetadata("gw-0"), { epoch: "7", fresh: true });
+            assert.deepEqual(slotMetadata("gw-1"), { epoch: "0", fresh: false });
         });
-        await assert.rejects(withStamp({ slot: "gw-0", epoch: 7 }, () => Promise.reject(new Error("boom"))));
-        assert.deepEqual(stampOf("gw-0"), { epoch: "0", fresh: false });
+        await assert.rejects(withEpoch({ slot: "gw-0", epoch: 7 }, () => Promise.reject(new Error("boom"))));
+        assert.deepEqual(slotMetadata("gw-0"), { epoch: "0", fresh: false });
     });
 });
 

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import {
-    begin,
+    allowRetry,
+    beginReplacement,
     emptyMemory,
-    forgive,
-    lasting,
+    lastingPart,
     type Memory,
     memorySchema,
     remember,
-    settle,
-} from "../../replacement/memory";
-import type { Observation } from "../../replacement/observation";
+    settleReplacement,
+} from "../../replacement/core/loopMemory";
+import type { Observation } from "../../replacement/core/observation";
 import { action, gone, lost, memory, NOW, observation, policy, remembered, slot } from "./replacementFixtures";
 
 const one = (memory: Memory) => {
@@ -39,7 +39,13 @@ describe("replacement memory", () => {
         const before = memory({ taken: [NOW - 100_000, NOW - 5], hold: { until: NOW - 1, reason: "quota" } });
         const copy = structuredClone(before);
         remember(see(gone), before, policy);
-        settle(begin(before, action, NOW), action, { kind: "quota", reason: "full" }, NOW, policy);
+        settleReplacement(
+            beginReplacement(before, action, NOW),
+            action,
+            { kind: "quota", reason: "full" },
+            NOW,
+            policy,
+        );
         assert.deepEqual(before, copy);
     });
 
@@ -230,7 +236,7 @@ describe("replacement memory", () => {
     });
 
     describe("of a replacement's end", () => {
-        const begun = begin(memory({ taken: [NOW - 9] }), action, NOW);
+        const begun = beginReplacement(memory({ taken: [NOW - 9] }), action, NOW);
         const flight = { slot: "gw-0", evidence: "hard", serverId: "gw-0-a", startedAt: NOW } as const;
 
         it("has taken budget and try, and counts as not observing meanwhile", () => {
@@ -240,14 +246,14 @@ describe("replacement memory", () => {
                 taken: [NOW - 9, NOW],
                 inFlight: flight,
             });
-            assert.throws(() => begin(emptyMemory, action, NOW), /nothing is known of gw-0/);
+            assert.throws(() => beginReplacement(emptyMemory, action, NOW), /memory has no slot gw-0/);
         });
 
         const end = (kind: "refused" | "locked" | "quota" | "invalid" | "failed") =>
-            settle(begun, action, { kind, reason: "why" }, NOW + 7, policy);
+            settleReplacement(begun, action, { kind, reason: "why" }, NOW + 7, policy);
 
         it("keeps a successful one in flight", () => {
-            const done = settle(begun, action, { kind: "done" }, NOW + 7, policy);
+            const done = settleReplacement(begun, action, { kind: "done" }, NOW + 7, policy);
             assert.deepEqual(done, { ...begun, inFlight: { ...flight, finishedAt: NOW + 7 } });
         });
 
@@ -275,9 +281,9 @@ describe("replacement memory", () => {
 
         it("holds after a refused preview, for which nothing was taken", () => {
             const before = memory({ taken: [NOW] });
-            const refused = settle(before, action, { kind: "refused", reason: "why" }, NOW, policy);
+            const refused = settleReplacement(before, action, { kind: "refused", reason: "why" }, NOW, policy);
             assert.deepEqual(refused, { ...before, hold: { until: NOW + 600, reason: "why" } });
-            const locked = settle(before, action, { kind: "locked", reason: "why" }, NOW, policy);
+            const locked = settleReplacement(before, action, { kind: "locked", reason: "why" }, NOW, policy);
             assert.deepEqual(locked, { ...before, hold: { until: NOW + 30, reason: "why" } });
         });
     });
@@ -287,17 +293,17 @@ describe("replacement memory", () => {
         const before = memory({
             slots: { "gw-0": remembered("gw-0", { tries: [1, 2, 3], notBefore: NOW + 5, stopped }) },
         });
-        assert.deepEqual(forgive(before, "gw-0").slots["gw-0"], remembered("gw-0"));
-        assert.throws(() => forgive(before, "gw-7"), /there is no slot "gw-7": there are gw-0/);
+        assert.deepEqual(allowRetry(before, "gw-0").slots["gw-0"], remembered("gw-0"));
+        assert.throws(() => allowRetry(before, "gw-7"), /unknown slot "gw-7"; known slots: gw-0/);
     });
 
     it("knows what of it has to last", () => {
         const before = memory();
-        assert.equal(lasting(before), lasting({ ...before, observedAt: NOW + 50 }));
-        assert.notEqual(lasting(before), lasting({ ...before, taken: [NOW] }));
+        assert.equal(lastingPart(before), lastingPart({ ...before, observedAt: NOW + 50 }));
+        assert.notEqual(lastingPart(before), lastingPart({ ...before, taken: [NOW] }));
         assert.notEqual(
-            lasting(before),
-            lasting({ ...before, slots: { "gw-0": remembered("gw-0", { tries: [NOW] }) } }),
+            lastingPart(before),
+            lastingPart({ ...before, slots: { "gw-0": remembered("gw-0", { tries: [NOW] }) } }),
         );
     });
 

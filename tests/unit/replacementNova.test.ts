@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openstackInventory } from "../../replacement/inventory";
-import { CloudSession, LoginRefused } from "../../replacement/observers/keystone";
-import { isNoRoom, novaControlPlane, viewOf } from "../../replacement/observers/nova";
-import { FakeOpenStack, novaServer } from "./support/openstack";
+import { FakeOpenStack, novaServer } from "../../bench/fakes/openstackApi";
+import { CloudSession, LoginRefused } from "../../clients/keystone";
+import { openstackInventory } from "../../replacement/act/inventory";
+import { isNoRoom, novaControlPlane, viewOf } from "../../replacement/observe/nova";
 
 describe("OpenStack as the control plane", () => {
     let cloud: FakeOpenStack;
@@ -87,7 +87,7 @@ describe("OpenStack as the control plane", () => {
             { status: 200, body: { oops: 1 } },
         ]) {
             cloud.reply = ({ path }) => (path.includes("/servers/detail") ? reply : undefined);
-            await assert.rejects(look(), /compute: .*(503 down|not as expected)/);
+            await assert.rejects(look(), /compute: .*(503 down|unexpected answer)/);
         }
         cloud.reply = ({ path }) => (path.includes("tokens") ? { status: 503 } : undefined);
         await assert.rejects(new CloudSession(options()).ask(["compute"], "/"), /identity: 503/);
@@ -110,14 +110,14 @@ describe("OpenStack as the control plane", () => {
             path.endsWith("/auth/tokens") ? { status: 401, body: { error: { message: "Could not find" } } } : undefined;
         await assert.rejects(look(), (error: Error) => {
             assert.ok(error instanceof LoginRefused);
-            assert.match(error.message, /application credential cred is refused.*application credential create/);
+            assert.match(error.message, /refuses the application credential cred.*application credential create/);
             assert.doesNotMatch(error.message, /s3cret/);
             return true;
         });
     });
 
     it("says which service or region is missing", async () => {
-        await assert.rejects(session.ask(["dns"], "/"), /no public address of "dns" in region RegionOne/);
+        await assert.rejects(session.ask(["dns"], "/"), /no public endpoint of "dns" in region RegionOne/);
     });
 
     it("takes each status for what it means", () => {

@@ -4,12 +4,13 @@ import * as http from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Slot } from "../../replacement/engine";
-import { type Observers, observeWith } from "../../replacement/observe";
-import { balancerStates, routesIn, statesIn, statusUrls } from "../../replacement/observers/balancer";
-import { ConsulHttp, consulHealth, consulState } from "../../replacement/observers/consul";
-import { localControlPlane } from "../../replacement/observers/controlPlane";
-import { engineDeployment } from "../../replacement/observers/deployment";
+import { balancerStates, parseFabioRoutes, parseHaproxyStatus, statusUrls } from "../../clients/balancerStatus";
+import { ConsulHttp, consulHealth } from "../../clients/consul";
+import type { Slot } from "../../replacement/core/pool";
+import { consulState } from "../../replacement/observe/consul";
+import { localControlPlane } from "../../replacement/observe/controlPlane";
+import { engineDeployment } from "../../replacement/observe/deployment";
+import { type Observers, observeWith } from "../../replacement/observe/observers";
 import { NOW } from "./replacementFixtures";
 
 type Answer = { status?: number; headers?: Record<string, string>; body: unknown } | "silence";
@@ -139,7 +140,7 @@ describe("a balancer as an observer", () => {
             "gateways,BACKEND,,UP,",
             "status,BACKEND,,UP,10.0.0.9:1",
         ];
-        assert.deepEqual(Object.fromEntries(statesIn(csv(...rows), "gateways", "lb-0")), {
+        assert.deepEqual(Object.fromEntries(parseHaproxyStatus(csv(...rows), "gateways", "lb-0")), {
             "10.0.0.1": "up",
             "10.0.0.2": "up",
             "10.0.0.3": "down",
@@ -152,7 +153,7 @@ describe("a balancer as an observer", () => {
     });
 
     it("is not understood rather than misunderstood", () => {
-        const read = (text: string) => () => statesIn(text, "gateways", "lb-0");
+        const read = (text: string) => () => parseHaproxyStatus(text, "gateways", "lb-0");
         assert.throws(read("<html>"), /lb-0: the status page has no column "pxname"/);
         assert.throws(read(csv("other,gw1,,UP,10.0.0.1:9190")), /there is no backend "gateways"/);
         assert.throws(read(csv("gateways,gw1,,UP,")), /does not show addresses \(stats show-legends\)/);
@@ -165,16 +166,16 @@ describe("Fabio as an observer", () => {
 
     it("uses the servers that it has routes to", () => {
         const routes = [route("tcp://10.0.0.1:9190"), route("tcp://[fd00::2]:9190"), route("http://10.0.0.3:80/")];
-        assert.deepEqual(Object.fromEntries(routesIn(JSON.stringify(routes), "lb-0")), {
+        assert.deepEqual(Object.fromEntries(parseFabioRoutes(JSON.stringify(routes), "lb-0")), {
             "10.0.0.1": "up",
             "fd00::2": "up",
         });
     });
 
     it("has none when it says null, and is not understood rather than misunderstood", () => {
-        assert.equal(routesIn("null", "lb-0").size, 0);
-        assert.throws(() => routesIn('{"routes":[]}', "lb-0"), /lb-0: these are not Fabio's routes/);
-        assert.throws(() => routesIn("<html>", "lb-0"));
+        assert.equal(parseFabioRoutes("null", "lb-0").size, 0);
+        assert.throws(() => parseFabioRoutes('{"routes":[]}', "lb-0"), /lb-0: these are not Fabio's routes/);
+        assert.throws(() => parseFabioRoutes("<html>", "lb-0"));
     });
 
     it("is asked at another address than HAProxy", async () => {
@@ -226,9 +227,9 @@ describe("the local control plane", () => {
         put("proc/42/stat", stat("Z", "777"));
         assert.deepEqual(await view(), ended);
         put("proc/42/stat", stat("S", "777"));
-        assert.deepEqual(await view("b"), { state: "gone", detail: "its place is taken by a" });
+        assert.deepEqual(await view("b"), { state: "gone", detail: "a has taken its place" });
         rmSync(join(root, "machines/gw-0"), { recursive: true });
-        assert.deepEqual(await view(), { state: "gone", detail: "no record of it" });
+        assert.deepEqual(await view(), { state: "gone", detail: "it has no record" });
     });
 
     it("does not know of a server whose record is not readable", async () => {

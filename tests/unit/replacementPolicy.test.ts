@@ -6,7 +6,7 @@ import {
     maxGone,
     replacementPolicySchema,
     resolvePolicy,
-} from "../../replacement/policy";
+} from "../../replacement/core/policy";
 
 describe("replacement policy", () => {
     it("lets a third of the pool be gone, and always one", () => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { emptyMemory, type Memory } from "../../replacement/memory";
-import { defaultPolicy } from "../../replacement/policy";
-import { type FoundServer, type Leftovers, planRecovery, type StackLock } from "../../replacement/recovery";
+import type { StackLock } from "../../engine/stateLocks";
+import { emptyMemory, type Memory } from "../../replacement/core/loopMemory";
+import { defaultPolicy } from "../../replacement/core/policy";
+import { type FoundServer, type Leftovers, planRecovery } from "../../replacement/core/recovery";
 
 const NOW = 1_000_000;
 const policy = defaultPolicy;
@@ -44,7 +45,7 @@ describe("recovery", () => {
         );
         const alive = later({ locks: [lock("alive")] }, 100_000);
         assert.deepEqual(alive.steps, []);
-        assert.match(alive.unsettled ?? "", /locked by process 9 on consul-1/);
+        assert.match(alive.unsettled ?? "", /process 9 on consul-1 holds the stack's lock/);
     });
 
     it("removes a lock of another machine only if it is an earlier leader's, and seen for long enough", () => {

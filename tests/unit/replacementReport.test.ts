@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { decide } from "../../replacement/decide";
+import { program } from "../../programs/replacer/main";
+import { parseSettings, type SettingsFile } from "../../programs/replacer/settings";
+import { decide } from "../../replacement/core/decide";
+import { localPolicy } from "../../replacement/core/policy";
 import { fileJournal } from "../../replacement/journal";
-import { program } from "../../replacement/main";
-import { localPolicy } from "../../replacement/policy";
 import { renderDecision, renderEntry, renderStatus, type Status } from "../../replacement/report";
-import { parseSettings, type SettingsFile } from "../../replacement/settings";
 import { readSnapshot, writeSnapshot } from "../../replacement/snapshot";
 import { action, gone, memory, NOW, observation, remembered, slot } from "./replacementFixtures";
 
@@ -68,7 +68,7 @@ decision  gw-0 is gone, not replaced: backoff for another 3 s after a failed try
     it("does not pretend that a loop runs which does not look", () => {
         assert.match(status({ now: NOW + 100 }), /does NOT seem to run.* 100 s ago/);
         const { snapshot: _, ...none } = { snapshot, now: NOW, actions: [] };
-        assert.match(renderStatus(none), /has not looked at anything yet/);
+        assert.match(renderStatus(none), /has not observed anything yet/);
     });
 
     it("tells what holds it and what is in flight", () => {
@@ -148,7 +148,8 @@ describe("replacement command line", () => {
 
     const run = async (...argv: string[]) => {
         let text = "";
-        await program((part) => {
+        const noProgram = () => assert.fail("these commands need no program");
+        await program(noProgram, (part) => {
             text += part;
         })
             .exitOverride()
@@ -164,12 +165,28 @@ describe("replacement command line", () => {
     });
 
     it("shows the status, also without Consul, and as JSON", async () => {
-        assert.match(await run("status"), /has not looked at anything yet/);
+        assert.match(await run("status"), /has not observed anything yet/);
         writeSnapshot(join(directory, "snapshot.json"), snapshot);
         assert.match(await run("status"), /paused {4}unknown: Consul does not answer/);
         const { pause, snapshot: shown } = JSON.parse(await run("status", "--json"));
         assert.equal(pause, "unknown");
         assert.equal(shown.pid, 42);
+    });
+
+    it("shows alarms on top of the status, and why a loop that does not run cannot", async () => {
+        const alarms = [{ name: "certificate", text: "it ends soon", since: NOW }];
+        writeSnapshot(join(directory, "snapshot.json"), { ...snapshot, alarms });
+        assert.match(await run("status"), /^ALARM {5}certificate: it ends soon\nloop /);
+        const journal = fileJournal(join(directory, "journal.jsonl"));
+        journal.append({ kind: "error", time: NOW, where: "alarm engine", message: "the passphrase is missing" });
+        assert.match(await run("status"), /^ALARM {5}the loop does not run: alarm engine: the passphrase is missing$/m);
+        journal.append({ kind: "start", time: NOW + 1, pid: 1, policy: localPolicy });
+        assert.doesNotMatch(await run("status"), /does not run/);
+        // A loop that runs says itself what is wrong.
+        journal.append({ kind: "error", time: NOW + 2, where: "observe", message: "no" });
+        const observation = { ...seen, time: Date.now() / 1000 };
+        writeSnapshot(join(directory, "snapshot.json"), { ...snapshot, observation });
+        assert.doesNotMatch(await run("status"), /ALARM/);
     });
 
     it("explains the last entries, all or of one slot", async () => {

@@ -5,11 +5,11 @@ import * as http from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileDesk, fileStore } from "../../replacement/fileStore";
-import { emptyMemory } from "../../replacement/memory";
-import { ConsulHttp } from "../../replacement/observers/consul";
+import { ConsulHttp } from "../../clients/consul";
+import { identify } from "../../lib/processes";
+import { emptyMemory } from "../../replacement/core/loopMemory";
+import { fileCommands, fileStore } from "../../replacement/fileStore";
 import { consulStore, memoryStore, type Store } from "../../replacement/store";
-import { identify } from "../../supervisor/process";
 import { NOW } from "./replacementFixtures";
 
 /** The part of Consul's KV API that the store uses, in this process. */
@@ -183,7 +183,10 @@ describe("the store in a file", () => {
         assert.ok(await store.save({ ...emptyMemory, taken: [1] }, 1));
         assert.ok(!existsSync(`${path}.lock`));
         writeFileSync(`${path}.lock`, JSON.stringify(identify(process.pid)));
-        await assert.rejects(store.save(emptyMemory, 2), /store\.json\.lock is held by another process/);
+        await assert.rejects(
+            fileStore(path, 50).save(emptyMemory, 2),
+            /store\.json\.lock is held by process \d+ of this computer, which runs\. .*kill \d+$/,
+        );
         assert.deepEqual((await store.load()).memory.taken, [1]);
     });
 
@@ -195,8 +198,8 @@ describe("the store in a file", () => {
         }
     });
 
-    it("is a desk as well: one request at a time, answered and taken away", async () => {
-        const [daemon, operator] = [fileDesk(`${path}.desk`), fileDesk(`${path}.desk`)];
+    it("holds operator commands as well: one request at a time, answered and removed", async () => {
+        const [daemon, operator] = [fileCommands(`${path}.desk`), fileCommands(`${path}.desk`)];
         const request = { id: "1", slot: "gw-0", who: "ada", why: "noise", when: NOW };
         assert.equal(await daemon.request(), undefined);
         assert.equal(await operator.ask(request), true);

@@ -1,7 +1,12 @@
 import * as assert from "node:assert/strict";
-import { localPolicy } from "../../replacement/policy";
+import { serfTags } from "../../clients/serf";
+import type { AclSettings } from "../../programs/consul-acl/settings";
+import { connections } from "../../programs/drain/main";
+import { resolveSecrets, type Service, secretRef, secretRefs } from "../../programs/machine";
+import { fingerprint, type ProcessMachine } from "../../programs/supervisor/description";
+import { localPolicy } from "../../replacement/core/policy";
 import type { ConsulCluster } from "../../roles/consul";
-import { type AclSettings, bootTokens, consulAcl, tokenSecrets } from "../../roles/consulAcl";
+import { bootTokens, consulAcl, tokenSecrets } from "../../roles/consulAcl";
 import { consulAgent } from "../../roles/consulAgent";
 import { consulServer } from "../../roles/consulServer";
 import { gateway } from "../../roles/gateway";
@@ -9,11 +14,10 @@ import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
 import { consulTemplateHaproxy } from "../../roles/loadBalancer/consulTemplateHaproxy";
 import { fabio, fabioTag } from "../../roles/loadBalancer/fabio";
 import { serfHaproxy } from "../../roles/loadBalancer/serfHaproxy";
-import { connections } from "../../roles/programs/drain";
-import { fingerprint, type ProcessMachine, processLayout, renderProcess } from "../../roles/render/process";
+import { processLayout, renderProcess } from "../../roles/render/process";
 import { replacer } from "../../roles/replacer";
-import { mergeRoles, type Role, resolveSecrets, type Service, secretRef, secretRefs } from "../../roles/role";
-import { type SerfCluster, serfAgent, serfTags } from "../../roles/serf";
+import { mergeRoles, type Role } from "../../roles/role";
+import { type SerfCluster, serfAgent } from "../../roles/serf";
 import { assertGolden } from "../golden/compare";
 import { goldenJson } from "./support/mocks";
 
@@ -28,7 +32,7 @@ const serf: SerfCluster = { join: ["127.90.0.21", "127.90.0.22"], version: "0.10
 const bundled = (name: string) => ({ file: `${name}-0123.cjs`, sha256: "0123" });
 const healthCheck = { kind: "thrift", method: "ping", framed: false } as const;
 
-/** Every role as `components/local` puts it together. */
+/** Every role as `components/local` composes it. */
 const machines: Readonly<Record<string, () => ProcessMachine>> = {
     "consul-server": () => {
         const layout = processLayout("consul-0", "127.90.0.11");
@@ -89,6 +93,7 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
                     port: 9190,
                     healthCheck,
                     slots: 16,
+                    networks: ["10.0.0.0/16"],
                     maxConnections: 1000,
                     drainSeconds: 30,
                     reconcilerBundle: bundled("reconciler"),
@@ -140,6 +145,7 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
                     port: 9190,
                     healthCheck,
                     slots: 16,
+                    networks: ["10.0.0.0/16"],
                     maxConnections: 1000,
                     drainSeconds: 30,
                     reconcilerBundle: bundled("reconciler"),
@@ -182,7 +188,7 @@ describe("the roles as processes", () => {
             assertGolden(`processes/${name}.json`, goldenJson(render()));
         });
 
-        it(`${name} has secrets in files of its owner only, and nowhere else`, () => {
+        it(`${name} has secrets only in files that only their owner can read`, () => {
             const machine = render();
             const holders = machine.files.filter((file) => secretRefs(file.content).length > 0);
             assert.ok(holders.length > 0);
@@ -194,7 +200,7 @@ describe("the roles as processes", () => {
             assert.deepEqual(secretRefs(JSON.stringify(rest)), []);
         });
 
-        it(`${name} holds no absolute path`, () => {
+        it(`${name} contains no absolute path`, () => {
             const machine = render();
             for (const { path } of machine.files) assert.ok(!path.startsWith("/"), path);
             for (const service of machine.services) {
@@ -226,7 +232,7 @@ const role = (more: Partial<Role> = {}): Role => ({
 });
 
 describe("renderProcess", () => {
-    it("puts each service behind those that it waits for, and leaves the order alone otherwise", () => {
+    it("puts each service after those that it waits for, and keeps the order otherwise", () => {
         const services = [
             service("d", { after: ["b", "c"] }),
             service("c", { after: ["a"] }),
@@ -237,7 +243,7 @@ describe("renderProcess", () => {
         assert.deepEqual(names, ["a", "c", "b", "d"]);
     });
 
-    it("refuses services that wait for each other, or for none that exists, by name", () => {
+    it("refuses services that wait for each other or for an unknown one, and names them", () => {
         const circle = [service("x"), service("y", { after: ["z"] }), service("z", { after: ["y"] })];
         assert.throws(() => renderProcess(role({ services: circle }), layout), /wait for each other.*: y, z$/);
         const nobody = [service("y", { after: ["absent"] })];
@@ -247,11 +253,11 @@ describe("renderProcess", () => {
     it("refuses a program that the machine does not have", () => {
         const services = [service("s", { argv: ["bin/server"] })];
         assert.throws(() => renderProcess(role({ services }), layout), /service s of m runs bin\/server/);
-        const node = [{ name: "serv", source: { kind: "node" } }] as const;
+        const node = [{ name: "serv", source: { kind: "node", version: "24" } }] as const;
         assert.throws(() => renderProcess(role({ services, binaries: node }), layout), /no binary of it/);
     });
 
-    it("takes a program inside an archive, and an absolute path", () => {
+    it("accepts a program inside an archive, and an absolute path", () => {
         const binaries = [
             { name: "server", source: { kind: "archive", url: "file:///a.tar.gz", sha256: "0" } },
         ] as const;
@@ -289,7 +295,7 @@ describe("renderProcess", () => {
         );
     });
 
-    it("gives machines that are the same one fingerprint, whatever the order of their keys", () => {
+    it("gives equal machines the same fingerprint, whatever the order of their keys", () => {
         const machine = renderProcess(role({ services: [service("s", { environment: { A: "1", B: "2" } })] }), layout);
         const turned = Object.fromEntries(Object.entries(machine).reverse()) as unknown as ProcessMachine;
         assert.equal(fingerprint(turned), fingerprint(machine));
@@ -298,18 +304,18 @@ describe("renderProcess", () => {
 });
 
 describe("references to secrets", () => {
-    it("are found in order, without repetition", () => {
+    it("are found in order, each once", () => {
         assert.deepEqual(secretRefs(`${secretRef("b")}${secretRef("a-1.x")} ${secretRef("b")}`), ["b", "a-1.x"]);
         assert.deepEqual(secretRefs("@@secret:@@ secret:a"), []);
     });
 
-    it("are filled in, all of them", () => {
+    it("are all replaced by their values", () => {
         const text = `x=${secretRef("a")} y=${secretRef("b")} z=${secretRef("a")}`;
-        // Not the replacement patterns of String.replace.
+        // Values such as `$&`, which String.replace would interpret, stay as they are.
         assert.equal(resolveSecrets(text, { a: "$& $1", b: "2" }), "x=$& $1 y=2 z=$& $1");
     });
 
-    it("that lead nowhere are named", () => {
+    it("are named if there is no such secret", () => {
         assert.throws(
             () => resolveSecrets(secretRef("absent"), { other: "value" }),
             /no value for the secret "absent"/,
@@ -337,7 +343,7 @@ describe("a Consul server", () => {
         return JSON.parse(settings).node_id as string | undefined;
     };
 
-    it("is a new node on a new disk, unless it has to take a place that is not known to be free", () => {
+    it("is a new node on a new disk, unless it must take over a name that Consul may still hold", () => {
         assert.equal(nodeIdOf(false), undefined);
         assert.match(nodeIdOf(true) ?? "", /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
     });
@@ -349,27 +355,27 @@ describe("a Serf agent", () => {
         return JSON.parse(file?.content ?? "") as { retry_join: string[]; leave_on_terminate: boolean };
     };
 
-    it("joins all members that have fixed addresses, and is forgotten when it goes", () => {
+    it("joins all members that have fixed addresses, and is forgotten when it leaves", () => {
         const { retry_join, leave_on_terminate } = at("127.90.0.50");
         assert.deepEqual([retry_join, leave_on_terminate], [serf.join, true]);
     });
 
-    it("of a member with a fixed address joins the others, and is looked for until it is back", () => {
+    it("of a member with a fixed address joins the others, which try to reconnect until it is back", () => {
         const { retry_join, leave_on_terminate } = at("127.90.0.21");
         assert.deepEqual([retry_join, leave_on_terminate], [["127.90.0.22"], false]);
     });
 });
 
 describe("mergeRoles", () => {
-    it("puts the kernel's settings of all parts together, and has none where no part has some", () => {
+    it("merges the kernel settings of all parts, and has none if no part has any", () => {
         const sysctls = (a: Record<string, number>, b: Record<string, number>) =>
             mergeRoles("both", role({ sysctls: a }), role({}), role({ sysctls: b })).sysctls;
         assert.deepEqual(sysctls({ "a.x": 1, "a.y": 1 }, { "a.x": 2 }), { "a.x": 2, "a.y": 1 });
         assert.equal("sysctls" in mergeRoles("both", role({}), role({})), false);
     });
 
-    it("keeps the parts' order, and lets later parts win", () => {
-        const node = { name: "node", source: { kind: "node" } } as const;
+    it("keeps the parts' order, and lets later parts override earlier ones", () => {
+        const node = { name: "node", source: { kind: "node", version: "24" } } as const;
         const tool = { name: "node", source: { kind: "tool", tool: "node", version: "2" } } as const;
         const port = (number: number) => ({ name: "p", port: number, protocol: "tcp", reach: "machine" }) as const;
         const merged = mergeRoles(
@@ -414,7 +420,14 @@ describe("the registration of a gateway", () => {
         return JSON.parse(files[0]?.content ?? "").services[0];
     };
 
-    it("has the tags that it is given, and as many failures", () => {
+    it("stays, however long its check fails: the agent would not register it again by itself", () => {
+        assert.deepEqual(
+            Object.keys(definition({}).check).filter((key) => key.startsWith("deregister")),
+            [],
+        );
+    });
+
+    it("has the configured tags and number of failures", () => {
         assert.deepEqual(definition({ tags: [fabioTag(9190)] }).tags, ["urlprefix-:9190 proto=tcp"]);
         assert.equal(definition({}).check.failures_before_critical, 1);
         assert.equal(definition({ failuresBeforeCritical: 0 }).check.failures_before_critical, 0);
@@ -427,13 +440,13 @@ describe("Fabio's settings", () => {
         (files[0]?.content ?? "").split("\n").flatMap((line) => (line ? [line.split(" = ")] : [])),
     );
 
-    it("let no half-failed gateway in, and outlast a Consul that is not there yet", () => {
+    it("require every check to pass, and wait for a Consul that is not up yet", () => {
         assert.equal(settings["registry.consul.checksRequired"], "all");
         assert.equal(settings["registry.consul.service.status"], "passing");
         assert.equal(settings["registry.timeout"], "5m");
     });
 
-    it("proxy TCP, round robin, with a short dial, and drain for as long as is configured", () => {
+    it("proxy TCP, round robin, with a short dial timeout and the configured drain", () => {
         assert.equal(settings["proxy.addr"], "127.0.9.9:9190;proto=tcp");
         assert.equal(settings["proxy.strategy"], "rr");
         assert.equal(settings["proxy.dialtimeout"], "500ms");
@@ -441,7 +454,7 @@ describe("Fabio's settings", () => {
         assert.equal(settings["proxy.shutdownwait"], "7s");
     });
 
-    it("hold no token, which Fabio would show to everybody, and let nobody change routes over HTTP", () => {
+    it("contain no token, which Fabio would show to everybody, and allow no changes of routes over HTTP", () => {
         assert.deepEqual(
             files.flatMap(({ content }) => secretRefs(content)),
             [],
@@ -452,19 +465,19 @@ describe("Fabio's settings", () => {
 });
 
 describe("the tokens of the first boot", () => {
-    /** What a token may do: `resource "name"` to what. */
+    /** A token's rights: `resource "name"`, or a resource without names, and what it allows. */
     const rules = (secret: string) => {
         const token = bootTokens("calls").find((each) => each.secret === secret);
         assert.ok(token, secret);
         return (token.rules ?? "").split("\n").flatMap((line) => {
             if (line === "") return [];
-            const match = /^(\w+) "([^"]*)" \{ policy = "(\w+)" \}$/.exec(line);
+            const match = /^(\w+) "([^"]*)" \{ policy = "(\w+)" \}$/.exec(line) ?? /^(\w+) = "(\w+)"$/.exec(line);
             assert.ok(match, line);
             return match.slice(1).join(" ");
         });
     };
 
-    it("allow each role what it does, and nothing else", () => {
+    it("allow each role only what it does", () => {
         assert.deepEqual(rules("serverAgentToken"), ["node_prefix consul- write"]);
         assert.deepEqual(rules("balancerAgentToken"), ["node_prefix lb- write"]);
         assert.deepEqual(rules("gatewayAgentToken"), ["node_prefix gw- write", "service calls write"]);
@@ -482,20 +495,23 @@ describe("the tokens of the first boot", () => {
             "key_prefix gateway/replacement/ write",
             "node gateway-replacement write",
             "session gateway-replacement write",
+            "keyring read",
         ]);
         assert.deepEqual(rules("operatorToken"), []);
     });
 
-    it("never allow to change ACLs, to operate the cluster, or to write all of something", () => {
+    it("never allow changes of ACLs, operation of the cluster, or writes to all names of a resource", () => {
         for (const { secret, rules: text } of bootTokens("calls")) {
-            assert.doesNotMatch(text ?? "", /\b(acl|operator|keyring)\b/, secret);
+            assert.doesNotMatch(text ?? "", /\b(acl|operator)\b|keyring = "write"/, secret);
+            // Who reads the keyring knows the gossip key, as the loop does anyhow.
+            if (secret !== "replacerToken") assert.doesNotMatch(text ?? "", /\bkeyring\b/, secret);
             for (const line of rules(secret)) {
                 assert.doesNotMatch(line, / {2}write/, secret);
             }
         }
     });
 
-    it("are all made at the first boot, each with its accessor and its own secret", () => {
+    it("are all created at the first boot, each with its own accessor and secret", () => {
         const [file] = consulAcl({ gatewayService: "calls", aclBundle: bundled("consul-acl") }, layout).files;
         const settings = JSON.parse(file?.content ?? "") as AclSettings;
         assert.deepEqual(
@@ -505,7 +521,7 @@ describe("the tokens of the first boot", () => {
         assert.equal(settings.managementToken, secretRef("managementToken"));
     });
 
-    it("cover what the roles' machines name", () => {
+    it("include every token that the roles' machines name", () => {
         const known = new Set<string>([...tokenSecrets, ...tokenSecrets.map((name) => `${name}Accessor`)]);
         for (const [name, render] of Object.entries(machines)) {
             const others = render().secrets.filter((secret) => !known.has(secret));
@@ -532,7 +548,7 @@ describe("the gateway's role", () => {
         return (JSON.parse(files[0]?.content ?? "") as { timeout: number }).timeout;
     };
 
-    it("waits for clients to go before it stops a gateway, unless that drains by itself", () => {
+    it("waits for clients to leave before it stops a gateway, unless the gateway drains by itself", () => {
         assert.equal(waits(), 30_000);
         assert.equal(waits(false), 30_000);
         assert.equal(waits(true), 0);
@@ -545,7 +561,7 @@ describe("the drain's count of connections", () => {
     // 127.90.0.50:9190
     const OURS = "32005A7F:23E6";
 
-    it("counts the established ones to that port at that address", () => {
+    it("counts established connections to the gateway's port and address", () => {
         const table = [
             HEADER,
             row(OURS, "01"),
@@ -562,7 +578,7 @@ describe("the drain's count of connections", () => {
         assert.equal(connections(table, 9190, "127.90.0.52"), 0);
     });
 
-    it("counts those of a server that listens on IPv6 as well", () => {
+    it("counts connections to a server that listens on IPv6 as well", () => {
         const mapped = `0000000000000000FFFF0000${OURS}`;
         assert.equal(connections([HEADER, row(mapped, "01")].join("\n"), 9190, "127.90.0.50"), 1);
     });

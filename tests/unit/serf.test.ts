@@ -1,13 +1,13 @@
-/** The programs that speak to Serf's agent, against one of this process that speaks its protocol. */
+/** The programs that talk to Serf's agent, against a stand-in that speaks its protocol. */
 import * as assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decodeMultiStream, encode } from "@msgpack/msgpack";
-import { backendsOf, followMembers } from "../../roles/programs/serf/members";
-import { SerfClient, type SerfMember } from "../../roles/programs/serf/rpc";
-import { waitFor } from "../../supervisor/wait";
+import { SerfClient, type SerfMember } from "../../clients/serf";
+import { waitFor } from "../../lib/wait";
+import { backendsOf, followMembers } from "../../programs/serf-members/main";
 
 interface RawMember {
     readonly Name: string;
@@ -26,12 +26,12 @@ const raw = (name: string, host: number, more: Partial<RawMember> = {}): RawMemb
     ...more,
 });
 
-/** Answers as Serf's agent does, which wants the key "right". */
+/** Answers as a Serf agent with the key "right". */
 class FakeAgent {
     members: readonly RawMember[] = [];
     /** Bodies of `tags` and `event` requests. */
     readonly told: { readonly [key: string]: unknown }[] = [];
-    /** Requests for the members. */
+    /** Number of requests for the members. */
     asked = 0;
     mute = false;
     private readonly sockets = new Set<Socket>();
@@ -47,7 +47,7 @@ class FakeAgent {
         return (this.server.address() as AddressInfo).port;
     }
 
-    /** Ends all connections; `listen` says whether new ones are taken. */
+    /** Ends all connections; `listen` says whether it accepts new ones. */
     drop(): void {
         this.streams.length = 0;
         for (const socket of this.sockets) socket.destroy();
@@ -59,7 +59,7 @@ class FakeAgent {
         this.server.close();
     }
 
-    /** Tells all streams of an event. */
+    /** Sends an event to all streams. */
     event(): void {
         for (const stream of this.streams) stream();
     }
@@ -76,7 +76,7 @@ class FakeAgent {
             header = undefined;
             if (this.mute) continue;
             const answer = (refusal: string, body?: unknown) => {
-                // In two parts: an answer need not come in one piece.
+                // In two parts, because an answer may arrive in pieces.
                 const bytes = Buffer.concat([encode({ Seq, Error: refusal }), ...(body ? [encode(body)] : [])]);
                 socket.write(bytes.subarray(0, 5));
                 setImmediate(() => socket.write(bytes.subarray(5)));
@@ -93,7 +93,7 @@ class FakeAgent {
     }
 }
 
-describe("Serf's agent as the programs see it", () => {
+describe("the client of Serf's agent", () => {
     let agent: FakeAgent;
     let port: number;
     const rpc = (authKey = "right") => ({ host: "127.0.0.1", port, authKey });
@@ -103,7 +103,7 @@ describe("Serf's agent as the programs see it", () => {
     });
     afterEach(() => agent.stop());
 
-    it("tells its members, with addresses of either kind", async () => {
+    it("lists members, with IPv4 and IPv6 addresses", async () => {
         const six = Uint8Array.from([0xfd, 0, ...Array(13).fill(0), 2]);
         const mapped = Uint8Array.from([...Array(10).fill(0), 255, 255, 10, 0, 0, 200]);
         agent.members = [raw("a", 130), raw("b", 0, { Addr: six }), raw("c", 0, { Addr: mapped, Status: "failed" })];
@@ -120,7 +120,7 @@ describe("Serf's agent as the programs see it", () => {
         );
     });
 
-    it("is told tags and events", async () => {
+    it("sets tags and sends events", async () => {
         const client = await SerfClient.connect(rpc());
         await client.setTags({ state: "draining" }, ["x"]);
         await client.sendEvent("gateway", "draining");
@@ -129,7 +129,7 @@ describe("Serf's agent as the programs see it", () => {
         assert.deepEqual([agent.told[1]?.Name, agent.told[1]?.Coalesce], ["gateway", false]);
     });
 
-    it("may refuse, be gone, or not answer", async () => {
+    it("reports an agent that refuses, is down, or does not answer", async () => {
         await assert.rejects(SerfClient.connect(rpc("wrong")), /Serf's agent refuses: Invalid authentication token/);
         const client = await SerfClient.connect(rpc());
         agent.mute = true;
@@ -138,7 +138,7 @@ describe("Serf's agent as the programs see it", () => {
         await assert.rejects(SerfClient.connect(rpc()), /Serf's agent at 127.0.0.1:\d+: .*ECONNREFUSED/);
     });
 
-    describe("keeping the list of gateways", () => {
+    describe("the program that keeps the list of gateways", () => {
         let directory: string;
         let list: string;
         let end: AbortController;
@@ -161,14 +161,14 @@ describe("Serf's agent as the programs see it", () => {
         const lists = (wanted: string) =>
             waitFor(`the list ${wanted}`, () => existsSync(list) && names() === wanted, 5_000, 5);
 
-        it("writes it, and again when an event calls", async () => {
+        it("writes the list, and again after an event", async () => {
             await lists("gw-0,gw-1");
             agent.members = [raw("gw-1", 2)];
             agent.event();
             await lists("gw-1");
         });
 
-        it("looks again some time after an event, for what travels apart from it", async () => {
+        it("looks again some time after an event, for changes that travel apart from it", async () => {
             await lists("gw-0,gw-1");
             const { asked } = agent;
             agent.event();
@@ -177,7 +177,7 @@ describe("Serf's agent as the programs see it", () => {
             await lists("");
         });
 
-        it("leaves it as it is while the agent does not answer, and says so", async () => {
+        it("leaves the list unchanged while the agent does not answer, and logs it", async () => {
             await lists("gw-0,gw-1");
             agent.members = [];
             agent.stop();
@@ -185,7 +185,7 @@ describe("Serf's agent as the programs see it", () => {
             assert.equal(names(), "gw-0,gw-1");
         });
 
-        it("connects again", async () => {
+        it("reconnects", async () => {
             await lists("gw-0,gw-1");
             agent.members = [raw("gw-7", 7)];
             agent.drop();
@@ -194,7 +194,7 @@ describe("Serf's agent as the programs see it", () => {
     });
 });
 
-describe("the gateways that get calls", () => {
+describe("the gateways in the list", () => {
     const member = (name: string, more: Partial<SerfMember> = {}): SerfMember => ({
         name,
         address: "10.0.0.1",
@@ -203,7 +203,7 @@ describe("the gateways that get calls", () => {
         ...more,
     });
 
-    it("are those that are alive and do not drain, in the order of their names", () => {
+    it("are alive and not draining, sorted by name", () => {
         const members = [
             member("gw-9"),
             member("gw-1"),

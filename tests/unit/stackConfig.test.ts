@@ -1,16 +1,18 @@
 import * as assert from "node:assert/strict";
 import { parse } from "yaml";
-import { effectiveConfig } from "../../scripts/engine";
+import { effectiveConfig } from "../../engine/stack";
 
 const committed = (salt?: string) => `${salt ? `encryptionsalt: ${salt}\n` : ""}config:\n  gateway:targets: [local]\n`;
+/** A salt as the engine writes it. */
+const salt = (name: string) => `v1:${name.padEnd(11, "A")}=:v1:${"B".repeat(16)}:${"C".repeat(30)}==`;
 const saltOf = (text: string) => (parse(text) as { encryptionsalt?: string }).encryptionsalt;
 
-describe("the configuration that the engine works with", () => {
+describe("the stack file that the engine uses", () => {
     it("keeps the salt of the last deployment", () => {
         for (const ownPassphrase of [true, false]) {
             assert.equal(
-                saltOf(effectiveConfig(committed(), { earlier: committed("v1:mine"), ownPassphrase })),
-                "v1:mine",
+                saltOf(effectiveConfig(committed(), { earlier: committed(salt("mine")), ownPassphrase })),
+                salt("mine"),
             );
         }
     });
@@ -19,16 +21,22 @@ describe("the configuration that the engine works with", () => {
         assert.equal(saltOf(effectiveConfig(committed(), { ownPassphrase: true })), undefined);
     });
 
-    it("does not use the salt of somebody else's passphrase, which would make every run fail", () => {
+    it("does not use the salt of another passphrase, which would make every run fail", () => {
         const of = (earlier?: string) =>
-            saltOf(effectiveConfig(committed("v1:other"), { ...(earlier ? { earlier } : {}), ownPassphrase: true }));
+            saltOf(effectiveConfig(committed(salt("other")), { ...(earlier ? { earlier } : {}), ownPassphrase: true }));
         assert.equal(of(), undefined);
-        assert.equal(of(committed("v1:mine")), "v1:mine");
+        assert.equal(of(committed(salt("mine"))), salt("mine"));
     });
 
     it("uses the committed salt with the user's passphrase", () => {
-        const earlier = committed("v1:old");
-        assert.equal(saltOf(effectiveConfig(committed("v1:team"), { earlier, ownPassphrase: false })), "v1:team");
+        const earlier = committed(salt("old"));
+        assert.equal(saltOf(effectiveConfig(committed(salt("team")), { earlier, ownPassphrase: false })), salt("team"));
+    });
+
+    it("has no salt when that of the last deployment was cut off, or its file is no YAML", () => {
+        const whole = committed(salt("mine"));
+        for (const earlier of [whole.slice(0, 50), `${whole}\t: [`.slice(5), "", "[", "- a"])
+            assert.equal(saltOf(effectiveConfig(committed(), { earlier, ownPassphrase: true })), undefined);
     });
 
     it("has the values that differ from the committed ones", () => {

@@ -10,13 +10,14 @@ import * as path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { strToU8, zipSync } from "fflate";
 import * as tar from "tar";
-import { commit, lookUp, requireFreeSpace, temporaryDirectory } from "../../scripts/tools/cache";
-import { reasonOf, SourceError, ToolError } from "../../scripts/tools/errors";
-import { proxyFor } from "../../scripts/tools/http";
-import { ensurePlugin, pluginAvailable, pluginVersion, versions } from "../../scripts/tools/index";
-import { installTool } from "../../scripts/tools/install";
-import { atLeast, type GoSource, type Source, type ToolName, type ToolSpec, tools } from "../../scripts/tools/manifest";
-import { findOnPath, isAlive, run, self } from "../../scripts/tools/processes";
+import { isAlive, thisProcess } from "../../lib/processes";
+import { ensurePlugin, pluginAvailable, pluginVersion, versions } from "../../toolchain";
+import { commitEntry, keyOf, lookUp, requireFreeSpace, temporaryDirectory } from "../../toolchain/cache";
+import { proxyFor } from "../../toolchain/download";
+import { reasonOf, SourceError, ToolError } from "../../toolchain/errors";
+import { installTool } from "../../toolchain/install";
+import { atLeast, type GoSource, type Source, type ToolName, type ToolSpec, tools } from "../../toolchain/manifest";
+import { findOnPath, run } from "../../toolchain/processes";
 import { FAKE_EXECUTABLE, fakeOfficial, fakeSpec } from "./fixtures/fakeTool";
 
 const ARCHIVE = "/faketool/faketool.zip";
@@ -323,7 +324,7 @@ describe("tools", () => {
             fs.writeFileSync(executable, Buffer.alloc(FAKE_EXECUTABLE.length));
             await install(official());
             assert.strictEqual(fs.readFileSync(executable, "utf8"), FAKE_EXECUTABLE);
-            assert.ok(lines.some((line) => line.includes("unusable and is removed")));
+            assert.ok(lines.some((line) => line.includes("removing the unusable cached version")));
             assertTidy();
         });
 
@@ -357,7 +358,10 @@ describe("tools", () => {
             assert.ok(fs.existsSync(path.join(root, "faketool", ".lock")));
             assert.strictEqual(fs.readdirSync(path.join(root, ".tmp")).length, 1);
             if (findOnPath("setpriv"))
-                await until(() => !isAlive({ ...self(), pid }) && !fs.existsSync(`/proc/${pid}`), "its child is gone");
+                await until(
+                    () => !isAlive({ ...thisProcess(), pid }) && !fs.existsSync(`/proc/${pid}`),
+                    "its child is gone",
+                );
 
             await install(official());
             assert.deepStrictEqual(requests, [ARCHIVE, ARCHIVE]);
@@ -387,13 +391,13 @@ describe("tools", () => {
 
         it("wait only as long as they are wanted", async () => {
             fs.mkdirSync(path.join(root, "faketool"), { recursive: true });
-            fs.writeFileSync(path.join(root, "faketool", ".lock"), JSON.stringify(self()));
+            fs.writeFileSync(path.join(root, "faketool", ".lock"), JSON.stringify(thisProcess()));
             const stop = new AbortController();
             const waiting = install(official(), { signal: stop.signal });
             await until(() => lines.length > 0, "it waits");
             stop.abort(new Error("stopped by the test"));
             await assert.rejects(waiting, /stopped by the test/);
-            assert.deepStrictEqual(fs.readdirSync(path.join(root, ".tmp")), []);
+            assert.deepStrictEqual(fs.readdirSync(path.join(root, "faketool")), [".lock"]);
         });
 
         it("take over the lock of one whose id another process has now", async () => {
@@ -414,7 +418,10 @@ describe("tools", () => {
             const running = run([command], { timeoutMs: 500 });
             await assert.rejects(running, /parent did not finish within/);
             const pid = Number(fs.readFileSync(file, "utf8"));
-            await until(() => !isAlive({ pid, started: self().started }) && !runs(pid), "the grandchild is gone");
+            await until(
+                () => !isAlive({ pid, startTime: thisProcess().startTime }) && !runs(pid),
+                "the grandchild is gone",
+            );
         });
 
         /** Whether a process runs, and is not a zombie. */
@@ -464,6 +471,7 @@ describe("tools", () => {
                 "bin/go",
                 `case "$1" in
                 env) echo ${version}; echo ${toolchain}; echo ${directory};;
+                list) echo fmt; echo internal/abi; echo net/http/internal; echo os;;
                 build) shift; ${build};;
                 esac`,
             );
@@ -475,6 +483,7 @@ describe("tools", () => {
                 "go1.26.0",
                 "local",
                 `echo "$PWD|$GONOSUMDB|$*" > ${directory}/called; echo changed >> go.mod
+                case "$*" in *" fmt os") exit;; esac
                 echo "go: downloading example.org/dependency v1" >&2
                 while [ "$1" != -o ]; do shift; done
                 { echo '#!/bin/sh'; echo 'echo faketool v1.2.3'; } > "$2"; chmod +x "$2"`,
@@ -496,6 +505,38 @@ describe("tools", () => {
 
             fs.appendFileSync(path.join(directory, "wrapper", "go.sum"), "other content\n");
             assert.strictEqual(lookUp(official(source()), root), undefined);
+        });
+
+        it("again once the stubs of what it leaves out have changed", async () => {
+            const stub = path.join(directory, "wrapper", "stubs", "example.org", "big", "left_out.go");
+            const key = keyOf(source());
+            fs.mkdirSync(path.dirname(stub), { recursive: true });
+            fs.writeFileSync(stub, "// In place of: a.go\n");
+            const stubbed = keyOf(source());
+            assert.notStrictEqual(stubbed, key);
+            fs.appendFileSync(stub, "package big\n");
+            assert.notStrictEqual(keyOf(source()), stubbed);
+        });
+
+        it("several at once, but the standard library for one after the other", async () => {
+            const events = path.join(directory, "events");
+            fakeGo(
+                "go1.26.0",
+                "local",
+                `case "$*" in
+                *" fmt os") echo begin >> ${events}; sleep 0.1; echo end >> ${events};;
+                *) while [ "$1" != -o ]; do shift; done
+                    { echo '#!/bin/sh'; echo 'echo faketool v1.2.3'; } > "$2"; chmod +x "$2";;
+                esac`,
+            );
+            const tool = (name: string) => ({ ...official(source()), name });
+            await Promise.all([install(tool("faketool")), install(tool("othertool"))]);
+            assert.deepStrictEqual(fs.readFileSync(events, "utf8").trim().split("\n"), [
+                "begin",
+                "end",
+                "begin",
+                "end",
+            ]);
         });
 
         it("not with a Go that is too old", async () => {
@@ -607,7 +648,7 @@ describe("tools", () => {
             const entry = temporaryDirectory(root, "pulumi");
             fs.mkdirSync(path.join(entry, "bin"));
             fs.symlinkSync(script("pulumi-cli", code), path.join(entry, "bin", "pulumi"));
-            commit(root, tools.pulumi, { kind: "path" }, entry, { version: versions.pulumi, from: "test" });
+            commitEntry(root, tools.pulumi, { kind: "path" }, entry, { version: versions.pulumi, from: "test" });
         }
 
         const ensure = (timeoutMs?: number) =>
@@ -615,7 +656,7 @@ describe("tools", () => {
                 progress: (line) => lines.push(line),
                 ...(timeoutMs ? { timeoutMs } : {}),
             });
-        const stamp = () => path.join(root, "plugins", "fake-1.0.0.failed");
+        const failureFile = () => path.join(root, "plugins", "fake-1.0.0.failed");
 
         it("are there when their directory is complete, or they are on PATH", () => {
             const home = path.join(directory, "pulumi", "plugins", "resource-fake-v1.0.0");
@@ -638,7 +679,7 @@ describe("tools", () => {
                 d=$PULUMI_HOME/plugins/resource-fake-v1.0.0; mkdir -p $d
                 touch $d/pulumi-resource-fake; chmod +x $d/pulumi-resource-fake`);
             assert.strictEqual(await ensure(), true);
-            assert.strictEqual(fs.existsSync(stamp()), false);
+            assert.strictEqual(fs.existsSync(failureFile()), false);
         });
 
         it("that cannot be installed are not tried again for an hour", async () => {
@@ -649,7 +690,7 @@ describe("tools", () => {
             assert.strictEqual(await ensure(), false);
             assert.strictEqual(calls(), 1);
             const before = Date.now() / 1000 - 3601;
-            fs.utimesSync(stamp(), before, before);
+            fs.utimesSync(failureFile(), before, before);
             assert.strictEqual(await ensure(), false);
             assert.strictEqual(calls(), 2);
         });

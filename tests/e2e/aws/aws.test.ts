@@ -1,7 +1,7 @@
 /**
- * Target aws, with the real engine and AWS's real provider. Not AWS itself: its API is an emulator's (moto), machines are
- * containers that boot from the user data, and health checks of targets, AutoScaling, the network load balancer's data path and
- * the metadata service are stand-ins, as far as these tests need them (`emulator/fleet`, `support`).
+ * Target aws, with the real engine and AWS's real provider, but without AWS. An emulator (moto) serves the API, and
+ * machines are containers that boot from the user data. Stand-ins replace the health checks of targets, AutoScaling,
+ * the network load balancer's data path and the metadata service, as the tests need them (`emulator/fleet`, `support`).
  */
 import * as assert from "node:assert/strict";
 import { gunzipSync } from "node:zlib";
@@ -14,9 +14,9 @@ import {
 } from "@aws-sdk/client-ec2";
 import { DescribeTargetGroupsCommand, DescribeTargetHealthCommand } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { GetParametersByPathCommand } from "@aws-sdk/client-ssm";
+import { waitFor } from "../../../lib/wait";
 import { userDataLimit } from "../../../roles/render/cloudInit";
 import { isChange } from "../../../scripts/deploy";
-import { waitFor } from "../../../supervisor/wait";
 import type { Host } from "../../hosts/host";
 import { inLab } from "../../hosts/lab";
 import type { EngineTask } from "../support/engineRun";
@@ -34,10 +34,10 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
     this.timeout(15 * MINUTE);
     let environment: Environment;
     let pool: Pool;
-    /** What is deployed, where it is other than usual; scenarios change it. */
+    /** The settings that differ from the usual ones; scenarios change them. */
     const config = { "gateway:pool": { size: 2 }, "gateway:service": { stopTimeoutSeconds: 5, environment: {} } };
     let outputs: Readonly<Record<string, unknown>> = {};
-    /** What is in the emulator before anything is deployed, such as AWS's default VPC. */
+    /** What the emulator has before the deployment, such as AWS's default VPC. */
     let atStart: string[] = [];
     const log: string[] = [];
     const startedAt = Date.now();
@@ -45,7 +45,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
     before(async function () {
         const missing = [...(await requirements.missing()), ...(inLab() ? [] : ["a lab (npm run e2e:aws)"])];
         if (missing.length > 0) {
-            console.log(`      skipped, for want of ${missing.join("; ")}`);
+            console.log(`      skipped, missing: ${missing.join("; ")}`);
             this.skip();
         }
         environment = await Environment.open((line) => {
@@ -56,7 +56,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
         atStart = await environment.emulator.inventory();
     });
 
-    // What comes later makes no sense without a deployment.
+    // Later tests make no sense without a deployment.
     beforeEach(function () {
         if (this.currentTest?.title !== FIRST && pool.balancers.length === 0) this.skip();
     });
@@ -72,12 +72,12 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
 
     const FIRST = "comes up from nothing, serving";
 
-    /** The balancers, for a client that holds the addresses of both. */
+    /** The balancers, for a client that has the addresses of both. */
     const twoAddresses = (): Callers => {
         const addresses = pool.balancers.map((address) => `${address}:${PORT}`);
         return { raw: addresses[0] as string, repeated: addresses };
     };
-    /** The network load balancer, as its name would resolve. */
+    /** The network load balancer's addresses, as DNS would return them. */
     const throughNlb = (): Callers => {
         const addresses = environment.balancer.nodes.map(({ address }) => `${address}:${PORT}`);
         return { raw: addresses[0] as string, repeated: addresses };
@@ -93,11 +93,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             const { balancerStatus } = outputs.aws as { balancerStatus: string[] };
             pool.balancers = balancerStatus.map((url) => new URL(url).hostname);
             const gateways = await pool.whole(size());
-            assert.equal(
-                new Set(gateways.map(({ zone }) => zone)).size,
-                size(),
-                "in as many zones as there are gateways",
-            );
+            assert.equal(new Set(gateways.map(({ zone }) => zone)).size, size(), "each gateway in another zone");
             const { raw, repeated } = await during(throughNlb(), async () => undefined);
             assert.deepEqual([...failuresOf(raw), ...failuresOf(repeated)], []);
             for (const { host } of gateways)
@@ -137,14 +133,14 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             );
         });
 
-        it("changes nothing when nothing has changed, neither when refreshed nor when previewed", async () => {
+        it("changes nothing if nothing has changed, neither in a refresh nor in a preview", async () => {
             const { changes } = await engine("deploy");
             assert.equal(isChange(changes), false, JSON.stringify(changes));
             const preview = await engine("preview");
             assert.equal(isChange(preview.changes), false, JSON.stringify(preview.changes));
         });
 
-        it("is previewed by the pipeline's script, with the committed stack, and nothing is made", async () => {
+        it("is previewed by the pipeline's script, with the committed stack, which creates nothing", async () => {
             const before = await environment.emulator.inventory();
             const report = await environment.previewAsPipeline();
             assert.match(report, /^### Preview of `aws-dev`\n\n\*\*Changes:\*\* \d+ to create\n/);
@@ -152,7 +148,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             assert.deepEqual(await environment.emulator.inventory(), before);
         });
 
-        it("exchanges the gateways in turns when they change, and no repeated call fails", async () => {
+        it("rolls a change of the gateways, and no repeated call fails", async () => {
             const before = await pool.whole(size());
             config["gateway:service"].environment = { LOG_LEVEL: "debug" };
             const began = Date.now();
@@ -171,7 +167,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             }).finally(() => clearInterval(watching));
             record({ what: "rolling refresh of the gateways", whole: since(began), calls });
             assert.deepEqual(failuresOf(calls.repeated), []);
-            assert.equal(fewest, size(), "there were always as many in rotation as there have to be");
+            assert.equal(fewest, size(), "enough gateways were always in rotation");
         });
 
         it("changes the pool's size", async () => {
@@ -203,7 +199,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             ["has a full disk", ({ host }) => host.fillDisk()],
         ];
         for (const [what, strike] of faults) {
-            it(`${what}: another one, made from nothing, takes its place`, async () => {
+            it(`${what}: a new instance takes its place`, async () => {
                 const victim = await oldEnough(pool, size());
                 let figures = { routed: 0, detected: 0, whole: 0 };
                 const calls = await during(throughNlb(), async () => {
@@ -221,7 +217,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             });
         }
 
-        it("gets a spot interruption notice: it is drained and deregistered long before its two minutes are over", async () => {
+        it("gets a spot interruption notice: it is drained and deregistered long before the two minutes are over", async () => {
             const victim = await oldEnough(pool, size());
             const began = Date.now();
             const ends = new Date(began + 2 * MINUTE);
@@ -254,8 +250,8 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
         });
     });
 
-    describe("what is not in the group", () => {
-        it("a balancer loses its power and a Consul server is terminated: calls go on, and the next `up` mends both", async () => {
+    describe("a machine outside the group", () => {
+        it("a balancer loses its power and a Consul server is terminated: calls continue, and the next `up` replaces both", async () => {
             const [balancer, server] = [await pool.fixed("lb-1"), await pool.fixed("consul-2")];
             const voters = async () => (await raftServers(environment, pool)).filter(({ Voter }) => Voter);
             const old = (await voters()).find(({ Address }) => Address.startsWith(`${server.address}:`))?.ID;
@@ -293,7 +289,7 @@ describe("target aws, at an emulator of AWS's API, with stand-ins and booted mac
             assert.equal((await raftServers(environment, pool)).length, 3);
         });
 
-        it("a whole zone is cut off: calls go on", async () => {
+        it("a whole zone is cut off: calls continue", async () => {
             const zone = ZONES[1] as string;
             const inZone = (await pool.gateways()).filter((each) => each.zone === zone);
             assert.ok(inZone.length > 0, "there is a gateway in the zone");
@@ -355,12 +351,15 @@ function since(moment: number): number {
     return (Date.now() - moment) / 1000;
 }
 
-/** Plays whoever ends an instance at EC2: an operator, or AWS. */
+/** Ends an instance at EC2, as an operator or AWS would. */
 function terminate({ emulator }: Environment, id: string): Promise<unknown> {
     return emulator.clients.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }));
 }
 
-/** Waits until the pool is whole, and its oldest gateway so old that AutoScaling goes by its health. */
+/**
+ * Waits until the pool is complete, and the grace period of its oldest gateway is over, so that AutoScaling acts on its
+ * health.
+ */
 async function oldEnough(pool: Pool, size: number, zone?: string): Promise<Gateway> {
     await pool.whole(size);
     const [oldest] = (await pool.gateways()).filter((each) => zone === undefined || each.zone === zone);
@@ -373,7 +372,7 @@ async function oldEnough(pool: Pool, size: number, zone?: string): Promise<Gatew
 /** Waits until no balancer sends calls to a gateway any more. */
 function notRouted(pool: Pool, { address }: Gateway): Promise<unknown> {
     return waitFor(
-        `nobody to send calls to ${address}`,
+        `no balancer to send calls to ${address}`,
         async () => {
             const used = await Promise.all(pool.balancers.map((balancer) => pool.inRotation(balancer)));
             return used.every((addresses) => !addresses.includes(address));
@@ -383,7 +382,7 @@ function notRouted(pool: Pool, { address }: Gateway): Promise<unknown> {
     );
 }
 
-/** Waits until AutoScaling has begun to make an instance, after a moment. */
+/** Waits until AutoScaling has started to create an instance, after a moment. */
 function replacementBegan({ emulator }: Environment, moment: number): Promise<unknown> {
     return waitFor(
         "a replacement",
@@ -391,7 +390,7 @@ function replacementBegan({ emulator }: Environment, moment: number): Promise<un
             const { Activities = [] } = await emulator.clients.scaling.send(new DescribeScalingActivitiesCommand({}));
             return Activities.some(
                 ({ Description = "", StartTime }) =>
-                    // The emulator tells whole seconds.
+                    // The emulator gives whole seconds.
                     Description.startsWith("Launching") && (StartTime?.getTime() ?? 0) >= moment - 1000,
             );
         },
@@ -400,11 +399,11 @@ function replacementBegan({ emulator }: Environment, moment: number): Promise<un
     );
 }
 
-/** Waits until the checks of the network load balancer find a machine well, or not. */
+/** Waits until the network load balancer's checks find a machine healthy, or unhealthy. */
 async function healthOf({ emulator }: Environment, id: string, well: boolean): Promise<void> {
     const { TargetGroups = [] } = await emulator.clients.balancing.send(new DescribeTargetGroupsCommand({}));
     await waitFor(
-        `${id} to be ${well ? "well" : "ill"}`,
+        `${id} to be ${well ? "healthy" : "unhealthy"}`,
         async () => {
             const states = await Promise.all(
                 TargetGroups.map(async ({ TargetGroupArn }) => {
@@ -437,18 +436,18 @@ async function secretsOf({ emulator }: Environment): Promise<{ name: string; val
     return found.filter(({ name, value }) => !name.endsWith("Accessor") && value.length >= 16);
 }
 
-/** Asks the Consul agent of a machine. */
+/** Sends a request to a machine's Consul agent. */
 async function consul<T>(host: Host, path: string, token = ""): Promise<T> {
     const header = token ? ["-H", `X-Consul-Token: ${token}`] : [];
     return JSON.parse(await host.exec(["curl", "-sf", ...header, `http://127.0.0.1:8500/v1/${path}`])) as T;
 }
 
-/** Whether the Consul server of the first zone knows a leader, which takes a quorum. */
+/** Whether the Consul server of the first zone knows a leader, which requires a quorum. */
 async function hasLeader(pool: Pool): Promise<boolean> {
     return (await consul<string>((await pool.fixed("consul-0")).host, "status/leader")) !== "";
 }
 
-/** Consul's servers as the one of the first zone knows them. */
+/** Consul's servers, as the server of the first zone sees them. */
 async function raftServers(
     environment: Environment,
     pool: Pool,

@@ -1,7 +1,7 @@
 import * as assert from "node:assert/strict";
-import { type Load, type Report, startLoad } from "../../../bench/load";
-import { statesIn } from "../../../replacement/observers/balancer";
-import { waitFor } from "../../../supervisor/wait";
+import { parseHaproxyStatus } from "../../../clients/balancerStatus";
+import { type Load, type Report, startLoad } from "../../../gateway-sample/load";
+import { waitFor } from "../../../lib/wait";
 import { addressOf, roleOf, type Server, serversOf } from "./support/cloud";
 import { Environment, POLICY, VIP } from "./support/environment";
 import { makeCredential, removeCredential } from "./support/fixtures";
@@ -12,7 +12,7 @@ const startedAt = Date.now();
 const say = (line: string) => console.log(`      ${((Date.now() - startedAt) / 1000).toFixed(1)} s  ${line}`);
 const now = () => Date.now() / 1000;
 
-/** Calls through the deployment while something happens to it: tried once, and as the client library repeats them. */
+/** Calls through the deployment during an operation: some tried once, others repeated by the client library. */
 class Calls {
     private readonly raw = this.start(true);
     private readonly repeated = this.start(false);
@@ -21,7 +21,7 @@ class Calls {
         return startLoad({ addresses: [`${VIP}:9190`], ratePerSecond: 20, deadlineMs: 5_000, raw });
     }
 
-    /** Waits until so many were begun. */
+    /** Waits until this many calls have started. */
     async made(count: number): Promise<void> {
         await waitFor("calls to be made", () => this.repeated.live.started >= count, 60_000);
     }
@@ -45,7 +45,7 @@ describe("target openstack, end to end", function () {
     before(async function () {
         const missing = await requirements.missing();
         if (missing.length > 0) {
-            console.log(`      skipped, for want of: ${missing.join("; ")}`);
+            console.log(`      skipped, missing: ${missing.join("; ")}`);
             this.skip();
         }
         environment = await Environment.open(say);
@@ -53,7 +53,7 @@ describe("target openstack, end to end", function () {
     });
 
     afterEach(async function () {
-        // A test that failed has not ended its load.
+        // A failed test has not ended its load.
         await calls?.end();
         calls = undefined;
         if (this.currentTest?.state !== "failed") return;
@@ -66,11 +66,13 @@ describe("target openstack, end to end", function () {
 
     after(async () => environment?.close());
 
-    /** How each balancer sees the pool: both send calls to all servers. */
+    /** Each balancer's view of the pool: both must send calls to all servers. */
     const isWhole = async (size: number) => {
         for (const balancer of ["198.18.30.21", "198.18.30.22"]) {
             const page = await (await fetch(`http://${balancer}:9192/;csv`)).text();
-            const up = [...statesIn(page, "gateways", balancer).values()].filter((state) => state === "up").length;
+            const up = [...parseHaproxyStatus(page, "gateways", balancer).values()].filter(
+                (state) => state === "up",
+            ).length;
             if (up !== size) throw new Error(`${balancer} sends calls to ${up} of ${size}`);
         }
         return true;
@@ -83,23 +85,23 @@ describe("target openstack, end to end", function () {
     };
     const names = (servers: readonly Server[]) => servers.map(roleOf);
 
-    /** The figures of a replacement that began with something that happened at `time`. */
+    /** The figures of a replacement after an event at `time`. */
     async function figures(slot: string, time: number, size: number): Promise<void> {
         const { report } = await loop.replaced(slot, time);
         await whole(size);
         const recovered = now() - time;
         const decided = await loop.decidedAfter(slot, time);
-        // Nova tells whole seconds.
+        // Nova gives whole seconds.
         const posted = Date.parse((await environment.server(slot)).created) / 1000 - time - decided;
         const { preview, replace = 0 } = report.seconds;
         say(
             `${slot}: decided after ${decided.toFixed(1)} s, previewed in ${preview.toFixed(1)} s, ` +
                 `asked Nova for the new one ${posted.toFixed(0)} s after the decision, ` +
-                `replaced in ${replace.toFixed(1)} s, whole again after ${recovered.toFixed(1)} s`,
+                `replaced in ${replace.toFixed(1)} s, complete again after ${recovered.toFixed(1)} s`,
         );
     }
 
-    it("is deployed: machines at their addresses, which answer calls at the shared one", async () => {
+    it("is deployed: machines have their addresses, and answer calls at the shared one", async () => {
         const { outputs } = await environment.engine("deploy");
         const servers = await environment.servers();
         const expected = ["consul-0", "consul-1", "consul-2", "gw-0", "gw-1", "lb-0", "lb-1"];
@@ -114,7 +116,7 @@ describe("target openstack, end to end", function () {
         assert.equal(repeated.failed, 0);
     });
 
-    it("has a loop on three machines, of which one leads, and which holds nothing back", async () => {
+    it("runs the loop on three machines, of which one leads, and the loop is free to act", async () => {
         const leader = await loop.leader();
         await loop.settled(2);
         const secrets = ["a passphrase of the test's", environment.loopCredential.secret];
@@ -133,7 +135,7 @@ describe("target openstack, end to end", function () {
         assert.match(await loop.command("status"), /Consul {4}has a leader/);
     });
 
-    it("previews and deploys no change when nothing was changed", async () => {
+    it("previews and deploys no change if nothing was changed", async () => {
         const before = (await gateways()).map(({ id }) => id);
         const { changes } = await environment.engine("deploy");
         assert.deepEqual(Object.keys(changes), ["same"]);
@@ -164,7 +166,7 @@ describe("target openstack, end to end", function () {
         assert.deepEqual(await loop.since(begun, "action"), [], "the loop left the operator's change alone");
     });
 
-    it("grows and shrinks, without touching the others", async () => {
+    it("grows and shrinks without touching the other machines", async () => {
         const before = (await gateways()).map(({ id }) => id);
         await environment.engine("deploy", { "gateway:pool": { size: 5 } });
         await whole(5);
@@ -204,7 +206,7 @@ describe("target openstack, end to end", function () {
         assert.deepEqual(Object.keys(changes), ["same"], "the state is true");
     });
 
-    it("replaces a machine without power, though Nova says that it is active", async () => {
+    it("replaces a machine without power, although Nova says that it is active", async () => {
         await loop.settled(2);
         const [victim] = await gateways();
         assert.ok(victim);
@@ -219,7 +221,7 @@ describe("target openstack, end to end", function () {
         assert.equal(repeated.failed, 0);
     });
 
-    it("freezes when every gateway hangs at once, and deletes none", async () => {
+    it("freezes when all gateways hang at once, and deletes none", async () => {
         await loop.settled(2);
         const before = (await gateways()).map(({ id }) => id);
         const hosts = await Promise.all(["gw-0", "gw-1"].map((slot) => environment.host(slot)));
@@ -250,9 +252,9 @@ describe("target openstack, end to end", function () {
         await environment.admin.ask("compute", "POST", `/servers/${victim.id}/action`, {
             "os-resetState": { state: "error" },
         });
-        // The old server is gone, and the new one is being made.
+        // The old server is gone, and the new one is being created.
         await waitFor(
-            "the replacement to be under way",
+            "the replacement to be in progress",
             async () => !(await serversOf(environment.admin)).some(({ id }) => id === victim.id),
             240_000,
             100,
@@ -261,7 +263,7 @@ describe("target openstack, end to end", function () {
         say(`killed the leader ${(now() - time).toFixed(1)} s after the server failed`);
         await whole(2, 400_000);
         await loop.settled(2, 400_000);
-        say(`whole again ${(now() - time).toFixed(1)} s after the server failed`);
+        say(`complete again ${(now() - time).toFixed(1)} s after the server failed`);
         assert.deepEqual(names(await gateways()), ["gw-0", "gw-1"]);
         assert.notEqual((await environment.server("gw-1")).id, victim.id);
         const steps = (await loop.since(time, "recovery")).map(({ step }) => step.kind);
@@ -276,7 +278,7 @@ describe("target openstack, end to end", function () {
         ["there is no valid host", (scarce) => environment.setHypervisors(!scarce)],
     ];
     for (const [what, make] of shortages) {
-        it(`tries once per hold when ${what}, and goes on when that is over`, async () => {
+        it(`tries once per hold if ${what}, and continues when that is over`, async () => {
             await loop.settled(2);
             const victim = await environment.server("gw-0");
             await make(true);
@@ -284,7 +286,7 @@ describe("target openstack, end to end", function () {
             await environment.admin.ask("compute", "DELETE", `/servers/${victim.id}`);
             const refused = async () =>
                 (await loop.since(time, "action")).some(({ report }) => report.outcome.kind !== "done");
-            await waitFor("the loop to be told of it", refused, 240_000, 1_000);
+            await waitFor("the loop to notice it", refused, 240_000, 1_000);
             const told = now();
             await waitFor("a hold to pass", () => now() - told > POLICY.holdSeconds, 120_000, 1_000);
             const tries = await loop.since(time, "action");
@@ -298,13 +300,13 @@ describe("target openstack, end to end", function () {
         });
     }
 
-    it("says what to do when an application credential is no good any more", async () => {
+    it("says what to do if an application credential is no longer valid", async () => {
         const expired = await makeCredential(environment.operator, "expired");
         await removeCredential(environment.operator, expired);
         await assert.rejects(environment.engine("preview", {}, expired), /credential/i);
     });
 
-    it("puts the cloud's load balancer in front of the balancers, when it shall", async () => {
+    it("puts the cloud's load balancer in front of the balancers, if configured", async () => {
         await loop.settled(2);
         const before = (await gateways()).map(({ id }) => id);
         environment.changes = { ...environment.changes, "gateway:openstack": { frontend: { kind: "octavia" } } };
@@ -329,7 +331,7 @@ describe("target openstack, end to end", function () {
         assert.deepEqual(Object.keys(changes), ["same"]);
     });
 
-    it("is destroyed, and nothing is left", async () => {
+    it("is destroyed, and leaves nothing behind", async () => {
         await loop.command("pause", "--reason=the end");
         await environment.engine("destroy");
         await waitFor("the servers to go", async () => (await serversOf(environment.admin)).length === 0, 60_000);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Changes } from "../../../scripts/deploy";
 import type { EngineNews, EngineTask } from "./engineRun";
 
-/** What came of a run of the engine. */
+/** The result of a run of the engine. */
 export interface EngineResult {
     readonly changes: Changes;
     readonly outputs: Readonly<Record<string, unknown>>;
@@ -13,8 +13,8 @@ export interface EngineResult {
 /**
  * Runs the engine.
  *
- * @param say told what it tells meanwhile.
- * @throws Error with what it failed with.
+ * @param say receives its messages.
+ * @throws Error with its failure.
  */
 export function runEngine(
     task: EngineTask,

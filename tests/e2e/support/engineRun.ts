@@ -1,17 +1,20 @@
-/** One run of the engine in a process of its own, so that it does not hold up the tests' load; told by a message what to do. */
-import { type Changes, deploy, destroy, open, preview, type RunOptions } from "../../../scripts/deploy";
+/**
+ * One run of the engine in a separate process, so that it does not delay the tests' load. A message tells it what to
+ * do.
+ */
+import { type Changes, deploy, destroy, type EngineRunOptions, open, preview } from "../../../scripts/deploy";
 
-/** What is to be done. */
+/** The request. */
 export interface EngineTask {
     readonly action: keyof typeof actions;
     readonly stack: string;
-    /** Keys whose values are other than in the stack's file. */
+    /** Keys with other values than in the stack's file. */
     readonly overrides: Readonly<Record<string, unknown>>;
     /** Values of `gateway:secrets`, by name. Default none. */
     readonly secrets?: Readonly<Record<string, string>>;
 }
 
-/** What is told meanwhile, and at the end. */
+/** Messages during the run, and at its end. */
 export type EngineNews =
     | { readonly line: string }
     | { readonly changes: Changes; readonly outputs: Readonly<Record<string, unknown>> }
@@ -21,7 +24,7 @@ const actions = { deploy, destroy, preview };
 
 process.once("message", async ({ action, stack, overrides, secrets = {} }: EngineTask) => {
     const tell = (news: EngineNews) => new Promise<void>((done) => process.send?.(news, () => done()));
-    const options: RunOptions = {
+    const options: EngineRunOptions = {
         say: (line) => void tell({ line }),
         signal: new AbortController().signal,
         overrides,

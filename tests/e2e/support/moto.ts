@@ -4,16 +4,16 @@ import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { sweep, temporaryDirectory } from "../../../scripts/tools/cache";
-import { withLock } from "../../../scripts/tools/lock";
-import { waitFor } from "../../../supervisor/wait";
+import { withLock } from "../../../lib/locks";
+import { waitFor } from "../../../lib/wait";
+import { sweepTemporaries, temporaryDirectory } from "../../../toolchain/cache";
 import { command } from "../../hosts/command";
 
 const REQUIREMENTS = join(__dirname, "moto.txt");
-/** Milliseconds: for the installation, and for the start on a busy computer. */
+/** Deadlines of the installation and of the start on a busy computer, milliseconds. */
 const TIMEOUTS = { install: 600_000, start: 60_000 };
 
-/** Where it is installed: another list of requirements is another folder. */
+/** The folder of its installation. Another list of requirements gives another folder. */
 function home(): string {
     const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "gateway-e2e");
     return join(cache, `moto-${createHash("sha256").update(readFileSync(REQUIREMENTS)).digest("hex").slice(0, 12)}`);
@@ -28,21 +28,21 @@ export function motoInstalled(): boolean {
 }
 
 /**
- * Installs it for this user, outside the checkout, with checksums; what is there is left alone.
+ * Installs it for this user, outside the checkout, with checksums. It leaves an existing installation alone.
  *
- * @throws Error when there is no Python with `venv`, or no package registry.
+ * @throws Error if there is no Python with `venv`, or no package registry.
  */
 export async function installMoto(say: (line: string) => void): Promise<void> {
     const folder = home();
     const cache = resolve(folder, "..");
     const onWait = ({ pid }: { pid: number }) => say(`waiting for process ${pid}, which installs moto`);
-    await withLock(cache, "moto", { onWait }, async () => {
+    await withLock(join(cache, "moto", ".lock"), { onWait }, async () => {
         if (motoInstalled()) return;
         say("installing moto, the emulator of AWS's API, once; it takes a minute");
-        sweep(cache);
+        sweepTemporaries(cache);
         const work = temporaryDirectory(cache, "moto");
         try {
-            await command(["python3", "-m", "venv", work]);
+            await command(["python3", "-m", "venv", work], { timeoutMs: TIMEOUTS.install });
             const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"];
             await command([join(work, "bin", "python"), ...pip, "--requirement", REQUIREMENTS], {
                 timeoutMs: TIMEOUTS.install,
@@ -55,7 +55,7 @@ export async function installMoto(say: (line: string) => void): Promise<void> {
     });
 }
 
-/** A server of moto's that runs. */
+/** A running server of moto. */
 export class Moto {
     private constructor(
         /** URL of the API. */
@@ -85,7 +85,7 @@ export class Moto {
         return new Moto(url, child);
     }
 
-    /** Ends it, with all that was in it. */
+    /** Ends it, with its whole content. */
     async stop(): Promise<void> {
         await new Promise<void>((done) => {
             if (this.process.exitCode !== null) return done();

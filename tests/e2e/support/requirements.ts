@@ -1,15 +1,8 @@
-/** What end-to-end tests need on this computer, whichever cloud they are about. */
+/** What all end-to-end tests need on this computer, for any cloud. */
 import { join } from "node:path";
-import { gatewayHome } from "../../../components/local/home";
-import {
-    ensurePlugin,
-    ensureTools,
-    pluginAvailable,
-    pluginVersion,
-    type ToolName,
-    toolPath,
-} from "../../../scripts/tools";
-import { findOnPath } from "../../../scripts/tools/processes";
+import { gatewayHome } from "../../../lib/home";
+import { ensurePlugin, ensureTools, pluginAvailable, pluginVersion, type ToolName, toolPath } from "../../../toolchain";
+import { findOnPath } from "../../../toolchain/processes";
 import { command } from "../../hosts/command";
 import { whyNoMachines } from "../../hosts/image";
 import { installMoto, motoInstalled } from "./moto";
@@ -18,30 +11,32 @@ import { installMoto, motoInstalled } from "./moto";
 const TOOLS: readonly ToolName[] = ["pulumi", "consul", "consul-template", "fabio", "serf"];
 const ARTIFACTS_TIMEOUT = 300_000;
 
-/** The folder of what machines fetch. */
-export const artifactsFolder = () => join(gatewayHome().root, "artifacts");
+/** The folder of the files that machines fetch: one for each suite, because suites run side by side. */
+export const artifactsFolder = (suite: "aws" | "openstack") => join(gatewayHome().root, "artifacts", suite);
 
-/** Something else that a suite needs. */
+/** A further requirement of a suite. */
 export interface Part {
-    /** As it is told when it is missing, with what it needs in turn. */
+    /** Its name in messages, with its own requirements. */
     readonly name: string;
     readonly available: () => boolean | Promise<boolean>;
-    /** Gets it. @throws Error when it cannot be had. */
+    /** Installs it. @throws Error if that fails. */
     readonly get: (say: (line: string) => void) => Promise<unknown>;
 }
 
-/** What a suite needs. */
+/** The requirements of a suite. */
 export class Requirements {
     /**
+     * @param suite its folder's name.
      * @param plugins of Pulumi's.
      * @param parts what only this suite needs.
      */
     constructor(
+        private readonly suite: "aws" | "openstack",
         private readonly plugins: readonly string[],
         private readonly parts: readonly Part[] = [],
     ) {}
 
-    /** What is missing and cannot be got here; empty when the tests can run. To be asked after {@link prepare}. */
+    /** What is missing and cannot be installed here; empty if the tests can run. Call it after {@link prepare}. */
     async missing(): Promise<string[]> {
         const reason = whyNoMachines();
         const tools = TOOLS.filter((name) => !toolPath(name));
@@ -57,9 +52,10 @@ export class Requirements {
     }
 
     /**
-     * Gets what can be got, while there still is a world outside. What fails is told, and named by {@link missing}.
+     * Installs what it can, while the network outside is reachable. It reports what fails, and {@link missing} names
+     * it.
      *
-     * @param say told what is done.
+     * @param say receives messages about the progress.
      */
     async prepare(say: (line: string) => void): Promise<void> {
         if (whyNoMachines()) return;
@@ -77,7 +73,7 @@ export class Requirements {
         if (findOnPath("python3")) await attempt("moto", () => installMoto(say));
         for (const { name, get } of this.parts) await attempt(name, () => get(say));
         if ((await this.missing()).length > 0) return;
-        const collect = ["npx", "--no-install", "tsx", "scripts/artifacts.ts", "--out", artifactsFolder()];
+        const collect = ["npx", "--no-install", "tsx", "scripts/artifacts.ts", "--out", artifactsFolder(this.suite)];
         await command(collect, { timeoutMs: ARTIFACTS_TIMEOUT });
     }
 }

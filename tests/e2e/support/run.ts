@@ -1,13 +1,13 @@
-/** Runs an end-to-end suite: gets what it needs, and goes into a lab of its own (`tests/hosts/lab.ts`). */
+/** Runs an end-to-end suite: installs its requirements, and enters a new lab (`tests/hosts/lab.ts`). */
 import { spawnSync } from "node:child_process";
 import { runInLab } from "../../hosts/lab";
 import type { Requirements } from "./requirements";
 
 /**
- * Runs the suite, with the options of this process for mocha, and leaves its exit code.
+ * Runs the suite, passes the options of this process to mocha, and sets the exit code.
  *
  * @param suite its folder's name.
- * @param alone done around the run, for a suite of which only one can run at a time. Default: nothing.
+ * @param alone wraps the run, for a suite that can run only once at a time. Default: nothing.
  */
 export async function runSuite(
     suite: "aws" | "openstack",
@@ -19,7 +19,7 @@ export async function runSuite(
     mocha.push(...process.argv.slice(2));
     try {
         await requirements.prepare(say);
-        // Where they cannot run, they say so themselves, and count as skipped.
+        // If the tests cannot run here, they say so themselves, and count as skipped.
         const isMissing = (await requirements.missing()).length > 0;
         process.exitCode = isMissing
             ? (spawnSync(mocha[0] as string, mocha.slice(1), { stdio: "inherit" }).status ?? 1)

@@ -1,9 +1,9 @@
-/** What the tests of machines share. */
+/** Helpers of the tests of machines. */
 import { createConnection } from "node:net";
 import type { Context } from "mocha";
 import { whyNoLab } from "../lab";
 
-/** Skips the tests of a block, with the reason, where no machines can be booted. */
+/** Skips the tests of a block, and says why, if no machines can be booted. */
 export function needsLab(context: Context): void {
     const reason = whyNoLab();
     if (!reason) return;
@@ -11,7 +11,10 @@ export function needsLab(context: Context): void {
     context.skip();
 }
 
-/** How a TCP connect ends: `connected`, the code of an error such as `ECONNREFUSED`, or `silence` when nothing comes within the time, ms. */
+/**
+ * The result of a TCP connect: `connected`, an error's code such as `ECONNREFUSED`, or `silence` if nothing comes
+ * within the time (ms).
+ */
 export function connectTo(address: string, port: number, timeout: number): Promise<string> {
     return new Promise((done) => {
         const socket = createConnection({ host: address, port, timeout });
@@ -25,7 +28,10 @@ export function connectTo(address: string, port: number, timeout: number): Promi
     });
 }
 
-/** What is said on a TCP connection until it ends; nothing when there is none, or that takes longer than a second. */
+/**
+ * The text that a TCP connection receives until it ends; empty if there is no connection, or it takes longer than a
+ * second.
+ */
 export function heard(address: string, port: number): Promise<string> {
     return new Promise((done) => {
         let said = "";

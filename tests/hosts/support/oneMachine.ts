@@ -1,4 +1,4 @@
-/** Boots a machine in this process's lab, says so, and stays until it is killed. */
+/** Boots a machine in this process's lab, reports it, and stays until it is killed. */
 import { Host } from "../host";
 import { Lab } from "../lab";
 

@@ -1,4 +1,5 @@
-/** A balancer of real processes in a folder of its own, and Thrift servers to put behind it. */
+/** A balancer of real processes in a temporary folder, and Thrift servers behind it. */
+import * as assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import {
     closeSync,
@@ -15,22 +16,26 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { buildSync } from "esbuild";
+import { HaproxyRuntime } from "../../../clients/haproxyRuntime";
+import { waitFor } from "../../../lib/wait";
+import type { Backend } from "../../../programs/reconciler/backends";
+import type { ReconcilerStatus } from "../../../programs/reconciler/status";
 import { thriftCall } from "../../../roles/healthCheck";
 import { balancerStatusUrl, type HaproxyBalancerArgs, haproxyBalancer } from "../../../roles/loadBalancer/balancer";
-import type { Backend } from "../../../roles/loadBalancer/reconciler/backends";
-import { Runtime } from "../../../roles/loadBalancer/reconciler/runtime";
-import type { ReconcilerStatus } from "../../../roles/loadBalancer/reconciler/status";
 import { processLayout } from "../../../roles/render/process";
 import type { Role } from "../../../roles/role";
-import { waitFor } from "../../../supervisor/wait";
+import { bundleTarget } from "../../../toolchain/node";
 
 let lastNetwork = 0;
 
-/** Gives addresses that no other test of this run, and probably no other run, uses: 127.(100…199).x.y. */
+/**
+ * Gives addresses that no other test of this process uses, and probably no other process: 127.(100…199).x.y. Test files run
+ * side by side, in processes of their own.
+ */
 export function testNetwork(): (host: number) => string {
     lastNetwork += 1;
-    const { pid } = process;
-    return (host) => `127.${100 + (Math.floor(pid / 250) % 100)}.${(pid + lastNetwork) % 250}.${host}`;
+    const network = `127.${100 + (lastNetwork % 100)}.${process.pid % 250}`;
+    return (host) => `${network}.${host}`;
 }
 
 /** How a {@link FakeGateway} answers the health check `ping`. */
@@ -42,11 +47,11 @@ export type Health = "reply" | "exception" | "silence";
  */
 export class FakeGateway {
     health: Health = "reply";
-    /** Calls besides health checks that were answered. */
+    /** Number of calls answered, without health checks. */
     calls = 0;
-    /** Health checks that were answered with a reply. */
+    /** Number of health checks answered with a reply. */
     passes = 0;
-    /** Calls that came before the first health check was answered. */
+    /** Number of calls that came before the first health check was answered. */
     early = 0;
     private readonly sockets = new Set<Socket>();
     private readonly held: (() => void)[] = [];
@@ -67,7 +72,7 @@ export class FakeGateway {
         return this;
     }
 
-    /** Dies: the port is closed and every connection reset. */
+    /** Dies: closes the port and resets every connection. */
     async kill(): Promise<void> {
         const { server } = this;
         this.server = undefined;
@@ -119,7 +124,7 @@ export class FakeGateway {
     }
 }
 
-/** A connection of a client that calls one at a time. */
+/** A client's connection, for one call at a time. */
 export class Client {
     private readonly socket: Socket;
     private failure: Error | undefined;
@@ -137,7 +142,7 @@ export class Client {
         return this.failure !== undefined;
     }
 
-    /** @throws Error when the connection ends first. */
+    /** @throws Error if the connection ends first. */
     call(method = "echo"): Promise<void> {
         if (this.failure) return Promise.reject(this.failure);
         return new Promise<void>((done, fail) => {
@@ -156,7 +161,7 @@ export class Client {
     }
 }
 
-/** One call over a connection of its own. */
+/** One call on a new connection. */
 export async function callOnce(address: string, port: number): Promise<void> {
     const client = new Client(address, port);
     try {
@@ -169,16 +174,20 @@ export async function callOnce(address: string, port: number): Promise<void> {
 /** A process that a test started. */
 export class TestProcess {
     private readonly child: ChildProcess;
-    private readonly ended: Promise<number | null>;
+    readonly ended: Promise<number | null>;
 
     constructor(
         argv: readonly string[],
         cwd: string,
         private readonly logFile: string,
+        environment: Readonly<Record<string, string>> = {},
     ) {
         const log = openSync(logFile, "a");
-        // Dies with the test run, however that ends.
-        this.child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...argv], { cwd, stdio: ["ignore", log, log] });
+        // Ends with the test run, however that ends.
+        this.child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...argv], {
+            ...{ cwd, stdio: ["ignore", log, log] },
+            env: { ...process.env, ...environment },
+        });
         closeSync(log);
         this.ended = new Promise((done) => this.child.once("exit", (code) => done(code)));
     }
@@ -191,7 +200,7 @@ export class TestProcess {
         return readFileSync(this.logFile, "utf8");
     }
 
-    /** Ends the process. @returns its exit code, null after a signal. */
+    /** Ends the process. @returns its exit code; null after a signal. */
     stop(signal: NodeJS.Signals = "SIGKILL"): Promise<number | null> {
         if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill(signal);
         return this.ended;
@@ -204,10 +213,10 @@ let bundle: string | undefined;
 function reconcilerBundle(): string {
     bundle ??= buildSync({
         absWorkingDir: join(__dirname, "..", "..", ".."),
-        entryPoints: ["roles/loadBalancer/reconciler/main.ts"],
+        entryPoints: ["programs/reconciler/main.ts"],
         bundle: true,
         platform: "node",
-        target: "node20",
+        target: bundleTarget,
         format: "cjs",
         write: false,
         logLevel: "silent",
@@ -223,10 +232,10 @@ export function writeRole(directory: string, role: Role): void {
     }
 }
 
-/** A balancer: HAProxy and the reconciler as the role has them. */
+/** A balancer: HAProxy and the reconciler, as in the role. */
 export class TestBalancer {
     readonly directory = mkdtempSync(join(tmpdir(), "gw-"));
-    readonly runtime = new Runtime(join(this.directory, "run/haproxy.sock"));
+    readonly runtime = new HaproxyRuntime(join(this.directory, "run/haproxy.sock"));
     haproxy: TestProcess | undefined;
     reconciler: TestProcess | undefined;
     readonly role: Role;
@@ -242,6 +251,7 @@ export class TestBalancer {
                 port: 9190,
                 healthCheck: { kind: "thrift", method: "ping", framed: false },
                 slots: 16,
+                networks: ["127.0.0.0/8"],
                 maxConnections: 200,
                 drainSeconds: 30,
                 reconcilerBundle: { file: "", sha256: "" },
@@ -257,9 +267,13 @@ export class TestBalancer {
         writeFileSync(join(this.directory, "bin/reconciler.cjs"), reconcilerBundle());
     }
 
-    private run(name: string): TestProcess {
+    private run(name: string, starter: readonly string[] = []): TestProcess {
         const service = this.role.services.find((each) => each.name === name);
-        return new TestProcess(service?.argv ?? [], this.directory, join(this.directory, `${name}.log`));
+        return new TestProcess(
+            [...starter, ...(service?.argv ?? [])],
+            this.directory,
+            join(this.directory, `${name}.log`),
+        );
     }
 
     /** Starts HAProxy and waits until it answers. */
@@ -268,11 +282,22 @@ export class TestBalancer {
         await waitFor("HAProxy to start", () => this.statistics(), 5_000, 10);
     }
 
-    startReconciler(): void {
-        this.reconciler = this.run("reconciler");
+    /** @param starter a command that runs the reconciler. Default none. */
+    startReconciler(starter: readonly string[] = []): void {
+        this.reconciler = this.run("reconciler", starter);
     }
 
-    /** Runs what the role does before HAProxy is stopped. */
+    /** Changes HAProxy's configuration, and runs the role's command for it. @returns its exit code. */
+    async reload(change: (config: string) => string): Promise<number | null> {
+        const path = join(this.directory, "etc/haproxy/haproxy.cfg");
+        writeFileSync(path, change(readFileSync(path, "utf8")));
+        const { reload } = this.role.services.find((each) => each.name === "haproxy") ?? {};
+        assert.deepEqual(reload?.files, ["etc/haproxy/haproxy.cfg"]);
+        const environment = { MAINPID: String(this.haproxy?.pid) };
+        return new TestProcess(reload.command, this.directory, join(this.directory, "reload.log"), environment).ended;
+    }
+
+    /** Runs the role's commands before a stop of HAProxy. */
     async beforeStop(): Promise<void> {
         const [command = []] = this.role.services.find((each) => each.name === "haproxy")?.beforeStop ?? [];
         await new TestProcess(command, this.directory, join(this.directory, "stop.log")).stop("SIGCONT");
@@ -285,20 +310,22 @@ export class TestBalancer {
         await this.settled(backends);
     }
 
-    /** Replaces the list, by renaming. */
+    /** Replaces the list by renaming a file. */
     write(list: readonly Backend[] | string): void {
         const path = join(this.directory, "run/backends.json");
         writeFileSync(`${path}.tmp`, typeof list === "string" ? list : JSON.stringify(list));
         renameSync(`${path}.tmp`, path);
     }
 
-    /** Waits until just these are up, and nothing drains. */
+    /** Waits until exactly these are up, and no other has a connection. */
     async settled(backends: readonly Backend[], timeout = 8_000): Promise<void> {
         const expected = backends.map(({ address, port }) => `${address}:${port}`).sort();
         await waitFor(
             `${expected.join(" ")} to be up`,
             async () => {
-                const servers = (await this.servers()).filter(({ status }) => status !== "MAINT");
+                const servers = (await this.servers()).filter(
+                    ({ status, sessions }) => status !== "MAINT" && !(status === "DRAIN" && sessions === 0),
+                );
                 const up = servers.filter(({ status }) => status.startsWith("UP")).map(({ address }) => address);
                 if (up.sort().join() === expected.join() && up.length === servers.length) return true;
                 throw new Error(JSON.stringify(servers));
@@ -330,7 +357,7 @@ export class TestBalancer {
             }));
     }
 
-    /** The server at an address; undefined when there is none, or only one in maintenance. */
+    /** The server at an address; undefined if there is none, or only one in maintenance. */
     async server(gateway: FakeGateway) {
         const key = `${gateway.address}:${gateway.port}`;
         return (await this.servers()).find(({ address, status }) => address === key && status !== "MAINT");
@@ -351,7 +378,7 @@ export class TestBalancer {
     }
 }
 
-/** Calls the balancer over and over until stopped; each call over a connection of its own. */
+/** Calls the balancer repeatedly until stopped, each time on a new connection. */
 export class Traffic {
     calls = 0;
     readonly failures: string[] = [];
@@ -363,7 +390,7 @@ export class Traffic {
             while (!this.stopped) {
                 this.calls += 1;
                 await callOnce(balancer.address, 9190).catch((error: Error) => this.failures.push(error.message));
-                // Nobody answers any more; there is nothing to be learnt from going on.
+                // No server answers any more, so more calls would tell nothing.
                 if (this.failures.length > 100) return;
             }
         });

@@ -1,4 +1,4 @@
-/** Deploys the local stack with the overrides given as JSON; a process of its own, so that a test can kill it. */
+/** Deploys the local stack with the overrides given as JSON. It is a separate process, so that a test can kill it. */
 import { deploy, open } from "../../../scripts/deploy";
 
 const options = {

@@ -5,15 +5,15 @@
 import { spawn } from "node:child_process";
 import { appendFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { systemClock } from "../../../replacement/clock";
-import { succeed } from "../../../replacement/daemon";
-import { engineMark, killEngine, markOf } from "../../../replacement/engineProcesses";
+import { ConsulHttp } from "../../../clients/consul";
+import { engineMark, engineMarkOf, killEngine } from "../../../engine/processes";
+import { systemClock } from "../../../lib/clock";
+import { writeAtomically } from "../../../lib/files";
+import { identify } from "../../../lib/processes";
+import { succeed } from "../../../programs/replacer/daemon";
+import { consulLocks } from "../../../replacement/leaderLocks";
 import { lead } from "../../../replacement/lease";
-import { consulLocks } from "../../../replacement/locks";
-import { ConsulHttp } from "../../../replacement/observers/consul";
 import { consulStore } from "../../../replacement/store";
-import { writeAtomically } from "../../../supervisor/files";
-import { identify } from "../../../supervisor/process";
 
 /** Consul's shortest TTL, and the rest in proportion. */
 const times = { ttl: 10, lockDelay: 2, renew: 2, stopAfter: 6, retry: 0.5 };
@@ -41,7 +41,7 @@ async function main([url = "", prefix = "", log = "", sessionFile = ""]: string[
                 writeAtomically(sessionFile, JSON.stringify({ session, ...identify(process.pid) }), 0o600),
         },
         async (lease) => {
-            const env = { PATH: process.env.PATH, [engineMark]: markOf(stack, me) };
+            const env = { PATH: process.env.PATH, [engineMark]: engineMarkOf(stack, me) };
             spawn("sleep", ["600"], { env, stdio: "ignore" });
             while (!stop.signal.aborted && lease.holds()) {
                 try {

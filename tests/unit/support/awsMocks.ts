@@ -1,6 +1,6 @@
-/** What AWS would answer, as far as the program asks: for the mocks of `mocks.ts`. */
+/** AWS's answers to the program's questions, for the mocks of `mocks.ts`. */
 
-/** A version that is not the first, so that a constant in its place would show. */
+/** A version other than the first, so that a constant in its place would show. */
 export const TEMPLATE_VERSION = 7;
 
 /** Outputs of a resource that are not its inputs. */
@@ -16,7 +16,7 @@ export function awsOutputs(type: string, name: string, inputs: Record<string, un
     }
 }
 
-/** Subnets of a given VPC, by their id. */
+/** Subnets of a given VPC, by id. */
 export const GIVEN_SUBNETS: Readonly<Record<string, { vpcId: string; cidrBlock: string; availabilityZone: string }>> = {
     "subnet-0000000000000000a": {
         vpcId: "vpc-00000000000000001",
@@ -45,7 +45,7 @@ export const GIVEN_SUBNETS: Readonly<Record<string, { vpcId: string; cidrBlock: 
     },
 };
 
-/** The answer to a question of the program. */
+/** The answer to the program's invoke. */
 export function awsAnswer(token: string, inputs: Record<string, unknown>): Record<string, unknown> {
     switch (token) {
         case "aws:ec2/getAmi:getAmi":

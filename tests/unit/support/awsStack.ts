@@ -1,9 +1,9 @@
-/** The stack aws-dev for tests: as it is committed, with artifacts that need no download. */
+/** The stack aws-dev for tests: the committed configuration, with artifacts that need no download. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { parse } from "yaml";
-import type { CloudMachine } from "../../../roles/render/cloudInit";
+import type { CloudMachine } from "../../../programs/boot/description";
 import { testManifest } from "./artifacts";
 
 const project = join(__dirname, "../../..");
@@ -13,9 +13,9 @@ export const awsDevStack = (parse(readFileSync(join(project, "Pulumi.aws-dev.yam
     .config as Record<string, Record<string, unknown>>;
 
 /**
- * The same with a manifest of its own below GATEWAY_HOME, which lists the programs of these sources.
+ * The same with its own manifest below GATEWAY_HOME, which lists the programs of these sources.
  *
- * @param changes whole keys; maps are merged with what is committed, one level deep.
+ * @param changes whole keys; maps are merged with the committed ones, one level deep.
  */
 export function awsDevConfig(changes: Record<string, Record<string, unknown> | string> = {}): Record<string, unknown> {
     const manifest = testManifest();

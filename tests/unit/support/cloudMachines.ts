@@ -1,6 +1,9 @@
-/** Machines of a cloud as its components put them together, with certificates of the usual size. */
+/** Cloud machines as the components compose them, with certificates of the usual size. */
 import { createHash } from "node:crypto";
-import { defaultPolicy } from "../../../replacement/policy";
+import { serfTags } from "../../../clients/serf";
+import { type ArtifactManifest, cloudLayout } from "../../../programs/boot/description";
+import { instanceRef, type Layout } from "../../../programs/machine";
+import { defaultPolicy } from "../../../replacement/core/policy";
 import type { ConsulCluster } from "../../../roles/consul";
 import { consulAgent } from "../../../roles/consulAgent";
 import { consulServer } from "../../../roles/consulServer";
@@ -10,16 +13,11 @@ import { instanceWatcher } from "../../../roles/instanceWatcher";
 import { consulTemplateHaproxy } from "../../../roles/loadBalancer/consulTemplateHaproxy";
 import { fabio } from "../../../roles/loadBalancer/fabio";
 import { serfHaproxy } from "../../../roles/loadBalancer/serfHaproxy";
-import {
-    type ArtifactManifest,
-    type CloudInit,
-    type CloudInitArgs,
-    cloudLayout,
-    renderCloudInit,
-} from "../../../roles/render/cloudInit";
+import { type CloudInit, type CloudInitArgs, renderCloudInit } from "../../../roles/render/cloudInit";
 import { replacer } from "../../../roles/replacer";
-import { instanceRef, type Layout, mergeRoles, type Role } from "../../../roles/role";
-import { type SerfCluster, serfAgent, serfTags } from "../../../roles/serf";
+import { mergeRoles, type Role } from "../../../roles/role";
+import { type SerfCluster, serfAgent } from "../../../roles/serf";
+import { pinnedNode } from "../../../toolchain/node";
 
 const sum = (text: string) => createHash("sha256").update(text).digest("hex");
 
@@ -39,7 +37,7 @@ const loopFiles = [
     ...["replacer.cjs", "pulumi-resource-pulumi-nodejs", "pulumi", "pulumi-resource-openstack"],
     "pulumi-resource-consul",
 ];
-/** Artifacts with made-up sums, those of `bundled` among them. */
+/** Artifacts with made-up checksums, including those of `bundled`, except for Node. */
 export const manifest: ArtifactManifest = {
     artifacts: [
         ...files,
@@ -52,7 +50,8 @@ export const manifest: ArtifactManifest = {
     ].map((name) => ({
         name,
         version: "1",
-        sha256: sum(name),
+        // Only the pinned Node is taken.
+        sha256: name === "node" ? pinnedNode.sha256.x64 : sum(name),
         size: 1,
     })),
 };
@@ -113,6 +112,7 @@ function balancerRole(layout: Layout): Role {
                 datacenter: "dc1",
                 port: 9190,
                 healthCheck,
+                networks: ["10.0.0.0/16"],
                 slots: 16,
                 maxConnections: 1000,
                 drainSeconds: 30,
@@ -141,6 +141,7 @@ function serfBalancerRole(layout: Layout): Role {
             {
                 port: 9190,
                 healthCheck,
+                networks: ["10.0.0.0/16"],
                 slots: 16,
                 maxConnections: 1000,
                 drainSeconds: 30,
@@ -223,7 +224,7 @@ function loopRole(layout: Layout): Role {
     return mergeRoles("consul-server", serverRole(layout), loop);
 }
 
-/** What each machine is, and where. */
+/** Every machine: its role and its layout. */
 export const roles: Readonly<Record<string, { readonly role: Role; readonly layout: Layout }>> = {
     gateway: { role: gatewayRole(groupLayout), layout: groupLayout },
     balancer: inLayout(balancerRole, cloudLayout("lb-0", "10.0.0.21")),
@@ -238,7 +239,7 @@ function inLayout(make: (layout: Layout) => Role, layout: Layout) {
     return { role: make(layout), layout };
 }
 
-/** A machine's user data, with the usual sources unless told otherwise. */
+/** A machine's user data, with the usual sources unless others are given. */
 export function render(name: string, more: Partial<CloudInitArgs> = {}): CloudInit {
     const machine = roles[name];
     if (!machine) throw new Error(`there is no machine ${name}`);

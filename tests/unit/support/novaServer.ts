@@ -1,8 +1,8 @@
 /** One server at Nova, from inside (metadata service) and from outside (API): what the two have in common is its state. */
 import * as http from "node:http";
 import type { AddressInfo } from "node:net";
-import { MAILBOX_BYTES } from "../../../roles/delivery";
-import type { Call, FakeOpenStack, Reply } from "./openstack";
+import type { Call, FakeOpenStack, Reply } from "../../../bench/fakes/openstackApi";
+import { MAILBOX_BYTES } from "../../../programs/boot/delivery";
 
 export class NovaServer {
     metadata: Record<string, string> = { "gateway-deployment": "test" };

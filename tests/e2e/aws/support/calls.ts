@@ -1,30 +1,33 @@
-/** Load while something happens, and what became of the calls. */
-import { type Load, type LoadOptions, type Report, startLoad } from "../../../../bench/load";
-import { waitFor } from "../../../../supervisor/wait";
+/** Load during an operation, and the results of the calls. */
+import { type Load, type LoadOptions, type Report, startLoad } from "../../../../gateway-sample/load";
+import { waitFor } from "../../../../lib/wait";
 
-/** Calls a second of each kind: the tests are about what fails, not how much goes through. */
+/** Calls per second of each kind. The tests are about failures, not throughput. */
 const RATE = 25;
-/** Deadline of a call, milliseconds: long, because one busy computer runs a whole cloud, and what is slow is not what fails. */
+/**
+ * Deadline of a call, milliseconds. It is long, because one busy computer runs a whole cloud, and a slow call is not a
+ * failure.
+ */
 const DEADLINE = 3_000;
-/** Calls that have to be answered before and after. */
+/** Number of calls that must succeed before and after. */
 const ENOUGH = 50;
 const ENOUGH_TIMEOUT = 60_000;
 
-/** Who calls: some calls are tried once, others repeated by the project's client. */
+/** The callers: some calls are tried once, others are repeated by the project's client. */
 export interface Callers {
-    /** `host:port` for calls that are tried once, each on a connection of its own. */
+    /** `host:port` for calls that are tried once, each on a new connection. */
     readonly raw: string;
-    /** `host:port` of each address that the repeating client holds. */
+    /** `host:port` of each address of the repeating client. */
     readonly repeated: readonly string[];
 }
 
-/** What became of the calls. */
+/** The results of the calls. */
 export interface Calls {
     readonly raw: Report;
     readonly repeated: Report;
 }
 
-/** Calls go on while something is done, and for some time after it. */
+/** Sends calls during an operation, and for some time after it. */
 export async function during(callers: Callers, work: () => Promise<unknown>): Promise<Calls> {
     const start = (options: Pick<LoadOptions, "addresses" | "raw">) =>
         startLoad({ ratePerSecond: RATE, deadlineMs: DEADLINE, ...options });
@@ -46,7 +49,7 @@ export async function during(callers: Callers, work: () => Promise<unknown>): Pr
     return { raw: await loads.raw.stop(), repeated: await loads.repeated.stop() };
 }
 
-/** The calls that failed, in a form that a test's message can show. */
+/** The calls that failed, as text for a test's message. */
 export function failuresOf({ failures, started }: Report): string[] {
     const some = failures.slice(0, 5).map(({ address, error }) => `${address}: ${error}`);
     return failures.length === 0 ? [] : [`${failures.length} of ${started}`, ...some];

@@ -1,4 +1,4 @@
-/** The emulator as a cloud for the fleet of machines: which instances should run, and with what. */
+/** The emulator as a cloud for the fleet of machines: the instances that should run, with their user data. */
 import { DescribeAutoScalingInstancesCommand } from "@aws-sdk/client-auto-scaling";
 import { DescribeInstanceAttributeCommand, DescribeInstancesCommand, type Instance } from "@aws-sdk/client-ec2";
 import type { Cloud, Instance as FleetInstance } from "../../../hosts/fleet";
@@ -6,8 +6,8 @@ import type { Clients } from "./emulator";
 import type { MetadataStandIn } from "./metadata";
 
 /**
- * Boots what EC2 says is running, with its user data, at its private address, and keeps its metadata service up to date with what
- * AutoScaling has in mind for it.
+ * Boots the instances that run according to EC2, with their user data and private addresses. Updates their metadata
+ * service with AutoScaling's plans for them.
  */
 export function emulatedCloud(clients: Clients, metadata: MetadataStandIn): Cloud {
     const userData = new Map<string, Promise<Buffer>>();
@@ -40,7 +40,7 @@ export async function runningInstances({ ec2 }: Clients): Promise<Instance[]> {
     return Reservations.flatMap(({ Instances = [] }) => Instances);
 }
 
-/** The state to which AutoScaling takes each instance of its groups. */
+/** The state into which AutoScaling moves each instance of its groups. */
 async function lifecycleStates({ scaling }: Clients): Promise<Map<string, string>> {
     const { AutoScalingInstances = [] } = await scaling.send(new DescribeAutoScalingInstancesCommand({}));
     return new Map(

@@ -21,12 +21,12 @@ import {
 import { DescribeParametersCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { Moto } from "../../support/moto";
 
-/** The region of every client, and the only one in which the emulator's stand-ins work. */
+/** The region of every client. The emulator's stand-ins work only there. */
 export const region = "eu-central-1";
-/** Where moto and its stand-ins are started. */
+/** The folder in which moto and its stand-ins start. */
 const FOLDER = join(__dirname, "../emulator");
 
-/** What EC2's spot service, AutoScaling and so on are asked with. Any credentials will do. */
+/** Clients of EC2, AutoScaling and so on. Any credentials will do. */
 export interface Clients {
     readonly ec2: EC2Client;
     readonly scaling: AutoScalingClient;
@@ -46,7 +46,7 @@ export class Emulator {
     /**
      * Starts it.
      *
-     * @param log where it writes what goes wrong.
+     * @param log the file for its errors.
      */
     static async start(address: string, port: number, log: string): Promise<Emulator> {
         const url = `http://${address}:${port}`;
@@ -61,13 +61,13 @@ export class Emulator {
         return new Emulator(url, clients, moto);
     }
 
-    /** Plays EC2: recommends AutoScaling to replace a spot instance. */
+    /** Plays EC2: recommends that AutoScaling replace a spot instance. */
     async recommendRebalance(instance: string): Promise<void> {
         const answer = await fetch(`${this.url}/stand-in/rebalance/${instance}`, { method: "POST" });
         if (!answer.ok) throw new Error(`the emulator answers ${answer.status}`);
     }
 
-    /** The ids of all that exists in it, of the kinds that a deployment makes; instances only as long as they run. */
+    /** The ids of everything in it of the kinds that a deployment creates; instances only while they run. */
     async inventory(): Promise<string[]> {
         const { ec2, scaling, balancing, parameters } = this.clients;
         const running = { Name: "instance-state-name", Values: ["running", "stopped"] };
@@ -116,7 +116,7 @@ export class Emulator {
         return found.flatMap((ids) => (ids ?? []).flatMap((id) => id ?? [])).sort();
     }
 
-    /** Roles and instance profiles; just for them another library would be needed. */
+    /** Roles and instance profiles. It works without another library. */
     private async identities(): Promise<string[]> {
         const scope = `${region}/iam/aws4_request`;
         const authorization = `AWS4-HMAC-SHA256 Credential=test/20260101/${scope}, SignedHeaders=host, Signature=none`;
@@ -131,7 +131,7 @@ export class Emulator {
         return answers.flatMap((xml) => [...xml.matchAll(/<Arn>(.*?)<\/Arn>/g)].map(([, arn = ""]) => arn));
     }
 
-    /** Ends it, with all that was in it. */
+    /** Ends it, with its whole content. */
     async stop(): Promise<void> {
         for (const client of Object.values(this.clients)) client.destroy();
         await this.moto.stop();

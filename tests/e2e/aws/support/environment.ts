@@ -1,4 +1,7 @@
-/** All that a deployment to AWS meets: the emulator of its API, stand-ins for what that lacks, and machines that are real. */
+/**
+ * The environment of a deployment to AWS: the emulator of its API, stand-ins for what the emulator lacks, and real
+ * machines.
+ */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,22 +17,22 @@ import { Emulator, region } from "./emulator";
 import { MetadataStandIn } from "./metadata";
 import { NetworkLoadBalancerStandIn } from "./networkLoadBalancer";
 
-/** The stack that is deployed: the committed one, at the emulator. */
+/** The stack to deploy: the committed one, at the emulator. */
 export const STACK = "aws-dev";
-/** Addresses that can be no real ones, beside the lab's own. */
+/** Addresses reserved for tests, beside the lab's own. */
 const NETWORK = "198.19.0.0/16";
 /** Everybody in the lab may call. */
 const CLIENTS = "198.18.0.0/15";
 /** Ports of the lab's own address. */
 const PORTS = { api: 8000, artifacts: 8080 };
-/** Of the pipeline's script, milliseconds. */
+/** Deadline of the pipeline's script, milliseconds. */
 const PIPELINE_TIMEOUT = 300_000;
 /** Availability zones: one for each Consul server. */
 export const ZONES = ["a", "b", "c"].map((letter) => `${region}${letter}`);
 
 /** The environment of the tests. */
 export class Environment {
-    /** How long AutoScaling does not go by a new instance's health, seconds: longer than a boot takes on a busy computer. */
+    /** How long AutoScaling ignores a new instance's health, seconds: longer than a boot takes on a busy computer. */
     static readonly graceSeconds = 120;
 
     private constructor(
@@ -45,9 +48,9 @@ export class Environment {
     ) {}
 
     /**
-     * Sets everything up; nothing is deployed yet.
+     * Sets everything up, without a deployment.
      *
-     * @param say told what happens, for whoever has to find out why a test failed.
+     * @param say receives messages that help to explain a failed test.
      */
     static async open(say: (line: string) => void): Promise<Environment> {
         const home = mkdtempSync(join(tmpdir(), "gateway-e2e-aws-"));
@@ -59,7 +62,7 @@ export class Environment {
             const metadata = new MetadataStandIn();
             await metadata.start();
             undo.push(() => metadata.stop());
-            const artifacts = await serveFolder(artifactsFolder(), lab.address, PORTS.artifacts);
+            const artifacts = await serveFolder(artifactsFolder("aws"), lab.address, PORTS.artifacts);
             undo.push(() => artifacts.close());
             const emulator = await Emulator.start(lab.address, PORTS.api, join(home, "emulator.log"));
             undo.push(() => emulator.stop());
@@ -76,18 +79,18 @@ export class Environment {
         }
     }
 
-    /** The deployment's configuration, where it is other than the committed one. */
+    /** The settings that differ from the committed ones. */
     private overrides(changes: Readonly<Record<string, unknown>>): Record<string, unknown> {
         return {
             "gateway:image": {
                 artifacts: this.artifacts.url,
-                manifest: join(artifactsFolder(), "artifacts.json"),
+                manifest: join(artifactsFolder("aws"), "artifacts.json"),
             },
             "gateway:aws": {
                 region,
                 network: { kind: "own", cidr: NETWORK, zones: ZONES },
                 clientCidrs: [CLIENTS],
-                // As short as AWS allows.
+                // The shortest that AWS allows.
                 checkSeconds: 5,
                 checkpointSeconds: 5,
                 emulator: { api: this.emulator.url },
@@ -98,15 +101,15 @@ export class Environment {
         };
     }
 
-    /** Runs the engine on the stack. @param changes keys whose values are other than usual. */
+    /** Runs the engine on the stack. @param changes keys with other values than usual. */
     engine(action: EngineTask["action"], changes: Readonly<Record<string, unknown>> = {}): Promise<EngineResult> {
         const task = { action, stack: STACK, overrides: this.overrides(changes) };
         return runEngine(task, { GATEWAY_HOME: this.home }, this.say);
     }
 
     /**
-     * Runs the pipeline's script on the committed stack, which knows no emulator: as in the pipeline, the environment says who one
-     * is at AWS, and here also where AWS is.
+     * Runs the pipeline's script on the committed stack, which knows no emulator. As in the pipeline, the environment
+     * provides the credentials for AWS; here it also provides AWS's address.
      *
      * @returns the comment on the pull request.
      */

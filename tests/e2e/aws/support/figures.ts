@@ -1,27 +1,30 @@
-/** What was measured, told at the end. Times are those of this computer and of the emulator's stand-ins: not AWS's. */
+/**
+ * The measurements, printed at the end. The times are those of this computer and of the emulator's stand-ins, not
+ * AWS's.
+ */
 import { type Calls, failuresOf } from "./calls";
 
-/** A fault and what followed, in seconds from it. */
+/** A fault and what followed, in seconds after it. */
 export interface Figures {
     readonly what: string;
     /** Until no balancer sent calls to the victim any more. */
     readonly routed?: number | undefined;
-    /** Until AutoScaling (its stand-in) began to make another instance. */
+    /** Until AutoScaling (its stand-in) started to create another instance. */
     readonly detected?: number | undefined;
-    /** Until the new instance served, and the pool was whole. */
+    /** Until the new instance served, and the pool was complete. */
     readonly whole?: number | undefined;
     readonly calls?: Calls;
 }
 
 const figures: Figures[] = [];
 
-/** Takes figures in. */
+/** Adds figures. */
 export function record(row: Figures): void {
     figures.push(row);
     if (process.env.E2E_VERBOSE && row.calls) console.log(row.what, failuresOf(row.calls.raw));
 }
 
-/** Tells all of them. */
+/** Prints all of them. */
 export function tell(say: (line: string) => void): void {
     if (figures.length === 0) return;
     const seconds = (value: number | undefined) => (value === undefined ? "-" : value.toFixed(1));

@@ -1,16 +1,16 @@
 /**
- * Stand-in for EC2's metadata service, version 2 only, as `httpTokens: required` asks for. One for all machines of the lab: it
- * tells them apart by their addresses. AWS's own mock (amazon-ec2-metadata-mock) is told when it starts which notices it will give,
- * and cannot be told more; here a test plays EC2 while machines run.
+ * Stand-in for EC2's metadata service, version 2 only, as `httpTokens: required` demands. One server serves all
+ * machines of the lab and tells them apart by their addresses. AWS's own mock (amazon-ec2-metadata-mock) gets its
+ * notices at its start and cannot change them; here a test plays EC2 while machines run.
  */
 import { randomBytes } from "node:crypto";
 import { METADATA_ADDRESS } from "../../../hosts/lab";
 import { type Listening, listen } from "../../../hosts/standIns";
 
-/** What an instance is told, by the path below `/latest/meta-data/`. */
+/** An instance's metadata, by the path below `/latest/meta-data/`. */
 export type Metadata = Readonly<Record<string, string>>;
 
-/** In which a token's validity is asked for, and granted. */
+/** Header of a token's validity, in requests and answers. */
 const TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds";
 /** Longest validity of a token, seconds. */
 const LONGEST = 21_600;
@@ -22,7 +22,7 @@ export class MetadataStandIn {
     private readonly tokens = new Map<string, string>();
     private listening: Listening | undefined;
 
-    /** Answers from now on. */
+    /** Starts to answer. */
     async start(): Promise<void> {
         this.listening = await listen(METADATA_ADDRESS, 80, (request, response) => {
             const address = request.socket.remoteAddress ?? "";
@@ -32,18 +32,18 @@ export class MetadataStandIn {
                 request.url ?? "",
                 (name) => request.headers[name] as string | undefined,
             );
-            // AWS's library for Go takes an answer without it for no token.
+            // AWS's library for Go rejects an answer without it.
             const validity = { [TTL_HEADER]: request.headers[TTL_HEADER] ?? "0" };
             response.writeHead(status, { "content-type": "text/plain", ...validity }).end(text);
         });
     }
 
-    /** Tells the instance at an address something; what it was told before it goes on being told. */
+    /** Sets metadata of the instance at an address. What was set before stays. */
     tell(address: string, metadata: Metadata): void {
         this.told.set(address, { ...this.told.get(address), ...metadata });
     }
 
-    /** A new instance is told nothing yet of what another one at its address was. */
+    /** A new instance gets nothing of what another one at its address had. */
     forget(address: string): void {
         this.told.delete(address);
     }
@@ -61,7 +61,7 @@ export class MetadataStandIn {
             this.tokens.set(token, address);
             return { status: 200, text: token };
         }
-        // A token is good for the instance that asked for it.
+        // A token is valid only for the instance that asked for it.
         if (this.tokens.get(header("x-aws-ec2-metadata-token") ?? "") !== address) return { status: 401, text: "" };
         const [, wanted] = /^\/latest\/meta-data\/(.*)$/.exec(path) ?? [];
         const known = { ...roleCredentials, ...this.told.get(address) };
@@ -69,13 +69,13 @@ export class MetadataStandIn {
         return { status: 200, text: known[wanted as keyof typeof known] as string };
     }
 
-    /** Answers no more. */
+    /** Stops answering. */
     async stop(): Promise<void> {
         await this.listening?.close();
     }
 }
 
-/** Credentials of the instance's role: the emulator takes any. */
+/** Credentials of the instance's role. The emulator accepts any. */
 const roleCredentials: Metadata = {
     [ROLE]: "machine",
     [`${ROLE}machine`]: JSON.stringify({

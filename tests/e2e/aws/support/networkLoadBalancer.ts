@@ -1,9 +1,11 @@
 /**
- * Stand-in for the data path of network load balancers: for each that the emulator knows, an address in each of its subnets that
- * forwards TCP to targets that the emulator's checks find healthy. It goes by AWS's documentation in what tests see: new
- * connections go to healthy targets of all zones where cross-zone balancing is on, to all when none is healthy ("fail open");
- * those to a target that became unhealthy are reset, those to one that is deregistered last until its delay is over. There are no
- * flows that survive on another node, and no delay until a node knows of a change.
+ * Stand-in for the data path of network load balancers. Each load balancer in the emulator gets an address in each of
+ * its subnets, which forwards TCP to targets that the emulator's checks find healthy.
+ *
+ * It behaves as AWS documents in everything that the tests check. New connections go to healthy targets: of all zones if
+ * cross-zone balancing is on, and to all targets if none is healthy ("fail open"). Connections to a target that becomes
+ * unhealthy are reset. Those to a deregistered one last until its delay is over. Flows do not survive on another node,
+ * and nodes know of changes without delay.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -17,7 +19,7 @@ import {
     type LoadBalancer,
 } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { host } from "../../../../components/aws/addressing";
-import { parseNetwork } from "../../../../components/cidr";
+import { parseNetwork } from "../../../../lib/ipv4";
 import type { Lab } from "../../../hosts/lab";
 import type { Clients } from "./emulator";
 
@@ -44,7 +46,7 @@ interface Front {
     crossZone: boolean;
     /** By instance. */
     targets: ReadonlyMap<string, Target>;
-    /** Connections, and to which instance. */
+    /** Connections, and the instance of each. */
     readonly open: Map<Socket, string>;
 }
 
@@ -61,12 +63,12 @@ export class NetworkLoadBalancerStandIn {
         private readonly say: (line: string) => void,
     ) {}
 
-    /** Starts to look. Returns at once. */
+    /** Starts to watch the emulator. Returns at once. */
     start(): void {
         this.looking ??= this.loop();
     }
 
-    /** Where the load balancer answers, by zone: what its DNS name would stand for. */
+    /** The load balancer's addresses, by zone, as its DNS name would return them. */
     get nodes(): readonly Node[] {
         return [...this.taken.values()].sort((a, b) => a.zone.localeCompare(b.zone));
     }
@@ -92,7 +94,7 @@ export class NetworkLoadBalancerStandIn {
                 if (message !== trouble) this.say(`the network load balancers stay as they are: ${message}`);
                 trouble = message;
             }
-            // Ended by the signal.
+            // The signal ended it.
             await delay(EVERY, undefined, { signal: this.stopping.signal }).catch(() => undefined);
         }
     }
@@ -106,7 +108,7 @@ export class NetworkLoadBalancerStandIn {
                 new DescribeListenersCommand({ LoadBalancerArn }),
             );
             const open = Listeners.length > 0 ? await this.openPorts(balancer) : new Set();
-            // A security group that lets nobody in is as good as no listener.
+            // A security group that lets nobody in has the same effect as no listener.
             for (const listener of Listeners.filter(({ Port }) => open.has(Port))) {
                 const arn = listener.ListenerArn as string;
                 seen.add(arn);
@@ -146,7 +148,7 @@ export class NetworkLoadBalancerStandIn {
         );
         const front: Front = { servers, crossZone, targets: new Map(), open: new Map() };
         for (const { CidrBlock = "", AvailabilityZone: zone = "" } of Subnets) {
-            // The last one that a machine could have, which AutoScaling would take last.
+            // The last address that a machine could have, which AutoScaling would take last.
             const address = host(CidrBlock, 2 ** (32 - parseNetwork(CidrBlock).prefix) - 2);
             if (!this.taken.has(address)) {
                 await this.lab.addAddress(address);
@@ -205,7 +207,7 @@ export class NetworkLoadBalancerStandIn {
     }
 }
 
-/** Takes a client to a target. */
+/** Connects a client to a target. */
 function forward(front: Front, client: Socket, zone: string): void {
     const registered = [...front.targets].filter(([, { state }]) => state !== "draining");
     const near = front.crossZone ? registered : registered.filter(([, target]) => target.zone === zone);

@@ -1,8 +1,8 @@
-/** What tests see of a deployment: AWS's view by its API, the balancers', and the machines themselves. */
+/** What tests see of a deployment: AWS's view through its API, the balancers' views, and the machines themselves. */
 import { DescribeAutoScalingGroupsCommand, type Instance } from "@aws-sdk/client-auto-scaling";
 import { DescribeInstancesCommand, type Instance as Ec2Instance } from "@aws-sdk/client-ec2";
-import { statesAt } from "../../../../replacement/observers/balancer";
-import { waitFor } from "../../../../supervisor/wait";
+import { statesAt } from "../../../../clients/balancerStatus";
+import { waitFor } from "../../../../lib/wait";
 import type { Host } from "../../../hosts/host";
 import { runningInstances } from "./cloud";
 import type { Environment } from "./environment";
@@ -13,11 +13,11 @@ export interface Gateway {
     readonly address: string;
     readonly zone: string;
     readonly host: Host;
-    /** When EC2 made it, milliseconds since the epoch. */
+    /** When EC2 created it, milliseconds since the epoch. */
     readonly launchedAt: number;
 }
 
-/** Milliseconds until a pool has to be whole again on a busy computer: several boots, one after the other. */
+/** Deadline for a pool to be complete again on a busy computer, milliseconds: several boots, one after the other. */
 const WHOLE_TIMEOUT = 300_000;
 const BALANCER_TIMEOUT = 2;
 
@@ -28,7 +28,7 @@ export class Pool {
 
     constructor(private readonly environment: Environment) {}
 
-    /** The group's instances that AutoScaling does not end just now. */
+    /** The group's instances, without those that AutoScaling is ending. */
     async members(): Promise<Instance[]> {
         const { AutoScalingGroups = [] } = await this.environment.emulator.clients.scaling.send(
             new DescribeAutoScalingGroupsCommand({}),
@@ -37,7 +37,7 @@ export class Pool {
         return all.filter(({ LifecycleState = "" }) => !LifecycleState.startsWith("Terminating"));
     }
 
-    /** The gateways, the oldest one first. */
+    /** The gateways, oldest first. */
     async gateways(): Promise<Gateway[]> {
         const [members, instances] = await Promise.all([this.members(), this.instances()]);
         const found = members.flatMap(({ InstanceId: id = "" }) => {
@@ -61,7 +61,7 @@ export class Pool {
         return runningInstances(this.environment.emulator.clients);
     }
 
-    /** The instance with a name that the deployment gave it, such as `consul-0`. @throws Error when none runs. */
+    /** The instance with a name that the deployment gave it, such as `consul-0`. @throws Error if none runs. */
     async fixed(name: string): Promise<{ id: string; zone: string; address: string; host: Host }> {
         const all = await this.instances();
         const found = all.find(({ Tags = [] }) =>
@@ -84,14 +84,15 @@ export class Pool {
     }
 
     /**
-     * Waits until AutoScaling has as many instances as there are to be, all of them well, and the balancers send calls to just these.
+     * Waits until AutoScaling has the right number of instances, all of them healthy, and the balancers send calls to
+     * exactly these.
      *
-     * @param size how many.
+     * @param size their number.
      * @param without instances that must not be among them.
      */
     whole(size: number, without: readonly string[] = []): Promise<Gateway[]> {
         return waitFor(
-            `a whole pool of ${size}`,
+            `a complete pool of ${size}`,
             async () => {
                 const members = await this.members();
                 const well = members.filter(
@@ -100,7 +101,9 @@ export class Pool {
                 const gateways = await this.gateways();
                 const wanted = gateways.map(({ address }) => address).sort();
                 if (members.length !== size || well.length !== size || gateways.length !== size) {
-                    throw new Error(`${well.length} of ${members.length} are well, ${gateways.length} have machines`);
+                    throw new Error(
+                        `${well.length} of ${members.length} are healthy, ${gateways.length} have machines`,
+                    );
                 }
                 const left = gateways.filter(({ id }) => without.includes(id));
                 if (left.length > 0) throw new Error(`${left.map(({ id }) => id).join(", ")} should be replaced`);

@@ -2,4 +2,4 @@
 import { Requirements } from "../../support/requirements";
 
 /** Beside what all such tests need. */
-export const requirements = new Requirements(["aws"]);
+export const requirements = new Requirements("aws", ["aws", "random"]);

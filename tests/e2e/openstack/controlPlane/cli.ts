@@ -1,7 +1,10 @@
-/** `npx tsx tests/e2e/openstack/controlPlane/cli.ts up|down`: the control plane by hand, for trying things. */
+/**
+ * `npx tsx tests/e2e/openstack/controlPlane/cli.ts up|down`: starts and ends the control plane by hand, for
+ * experiments.
+ */
 import { Command } from "commander";
 import { runCommand, say } from "../../../../scripts/console";
-import { prepareControlPlane, startControlPlane, stopControlPlane } from "./index";
+import { prepareControlPlane, startControlPlane, stopControlPlane } from ".";
 import { type ControlPlaneSettings, defaultSettings } from "./settings";
 
 async function main(): Promise<void> {

@@ -1,10 +1,13 @@
-/** The configuration files of keystone, glance, placement, nova, neutron and octavia, and of what they need: pure text. */
+/**
+ * The configuration files of keystone, glance, placement, nova, neutron and octavia, and of the programs that they
+ * need, as pure text.
+ */
 import { type ControlPlaneSettings, names, passwords, ports } from "./settings";
 
 type Section = Readonly<Record<string, string | number | boolean>>;
 type Ini = Readonly<Record<string, Section>>;
 
-/** A file in the format that oslo.config reads. */
+/** A file in the format of oslo.config. */
 function ini(sections: Ini): string {
     return Object.entries(sections)
         .map(([name, values]) => {
@@ -41,9 +44,9 @@ function database(name: (typeof databases)[number]): Section {
 /**
  * Every file by its path below the settings' folder `etc`.
  *
- * What differs from a real cloud: the hypervisors are nova's own fake driver, neutron has no agents (the mechanism driver
- * in `noagent_ml2.py` binds every port at once), Octavia's load balancers have an address and no machines, there is one
- * worker of each service, and nothing is encrypted.
+ * The differences from a real cloud: the hypervisors are nova's own fake driver; neutron has no agents (the mechanism
+ * driver in `noagent_ml2.py` binds every port at once); Octavia's load balancers have an address and no machines; each
+ * service has one worker; and nothing is encrypted.
  */
 export function configuration({ directory, address, computes }: ControlPlaneSettings): Record<string, string> {
     const data = `${directory}/data`;
@@ -89,13 +92,13 @@ export function configuration({ directory, address, computes }: ControlPlaneSett
                 metadata_workers: 1,
                 vif_plugging_is_fatal: false,
                 vif_plugging_timeout: 0,
-                // The fake hypervisor forgets its machines when it is restarted; the database does not.
+                // The fake hypervisor forgets its machines when it restarts; the database does not.
                 running_deleted_instance_action: "noop",
                 sync_power_state_interval: -1,
                 resume_guests_state_on_host_boot: true,
             },
             wsgi: { api_paste_config: `${directory}/etc/nova-paste.ini` },
-            // A machine looks for its secrets there each second.
+            // A machine looks for its secrets there every second.
             api: { auth_strategy: "keystone", metadata_cache_expiration: 1 },
             api_database: database("nova_api"),
             database: database("nova"),
@@ -131,7 +134,7 @@ export function configuration({ directory, address, computes }: ControlPlaneSett
                 performance_schema: "OFF",
                 innodb_buffer_pool_size: "128M",
                 innodb_log_file_size: "32M",
-                // What a crash of this computer would lose is made again by the next run.
+                // After a crash of this computer, the next run recreates what was lost.
                 innodb_flush_log_at_trx_commit: 0,
                 innodb_doublewrite: 0,
                 innodb_flush_method: "nosync",
@@ -274,7 +277,7 @@ export function configuration({ directory, address, computes }: ControlPlaneSett
     };
 }
 
-/** `clouds.yaml` with the clouds `admin` (everything) and `operator` (a member of the project that the test deploys to). */
+/** `clouds.yaml` with the clouds `admin` (all rights) and `operator` (a member of the project of the deployment). */
 export function cloudsYaml({ address }: ControlPlaneSettings): string {
     const cloud = (username: string, password: string, project: string) => ({
         region_name: names.region,

@@ -1,29 +1,33 @@
-/** Processes that go on running after whoever started them, known by process id and start time. */
+/** Processes that outlive the one that started them. Their process ids and start times are recorded. */
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { run } from "../../../../scripts/tools/processes";
-import { readJson } from "../../../../supervisor/files";
-import { groupMembers, identify, isAlive, type ProcessIdentity, signal } from "../../../../supervisor/process";
-import { waitFor } from "../../../../supervisor/wait";
+import { readJson } from "../../../../lib/files";
+import { groupMembers, identify, isAlive, type ProcessIdentity, signal } from "../../../../lib/processes";
+import { waitFor } from "../../../../lib/wait";
+import { run } from "../../../../toolchain/processes";
 
-/** Where daemons are recorded and run. */
+/** Where daemons run and are recorded. */
 export interface Daemons {
-    /** Starts one, unless it runs. Its output is in `log/NAME.log`; an earlier run's in `log/NAME.log.1`. */
+    /**
+     * Starts a daemon, unless it runs. Its output is in `log/NAME.log`; that of an earlier run is in `log/NAME.log.1`.
+     */
     start(name: string, argv: readonly string[], environment?: Readonly<Record<string, string>>): void;
-    /** Ends these, with all processes that they started: SIGTERM, and SIGKILL after 15 s. */
+    /** Ends these, with their descendants: SIGTERM, and SIGKILL after 15 s. */
     stop(...names: readonly string[]): Promise<void>;
-    /** The names of those that run. */
+    /** The names of the daemons that run. */
     running(): string[];
     /**
      * Waits until `condition` holds.
      *
-     * @throws Error with the end of the daemon's log when it takes longer than `seconds`, or the daemon ends meanwhile.
+     * @throws Error with the end of the daemon's log if it takes longer than `seconds`, or the daemon ends meanwhile.
      */
     ready(name: string, seconds: number, condition: () => Promise<boolean>): Promise<void>;
-    /** Runs a command to its end, in the daemons' namespace and environment. @throws Error with the end of its output. */
+    /**
+     * Runs a command to its end, in the daemons' namespace and environment. @throws Error with the end of its output.
+     */
     once(argv: readonly string[], timeoutSeconds: number): Promise<string>;
-    /** Whether something listens. */
+    /** Whether a server listens. */
     listens(url: string): Promise<boolean>;
 }
 
@@ -32,8 +36,8 @@ const STOP = 15_000;
 /**
  * Daemons with their records and logs in a folder.
  *
- * @param namespace the network namespace that they run in; undefined: this process's own.
- * @param environment all of their environment.
+ * @param namespace their network namespace; undefined: that of this process.
+ * @param environment their whole environment.
  */
 export function daemonsIn(
     directory: string,

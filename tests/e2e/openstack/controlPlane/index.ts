@@ -1,9 +1,9 @@
 /**
- * A real OpenStack control plane on this computer: keystone, glance, placement, nova with its fake hypervisors, neutron
- * without agents and octavia without machines, from Debian's packages. Servers become ACTIVE and run nothing; who boots
- * them is not its affair. Load balancers become ACTIVE and pass nothing on.
+ * A real OpenStack control plane on this computer, from Debian's packages: keystone, glance, placement, nova with its
+ * fake hypervisors, neutron without agents, and octavia without machines. Servers become ACTIVE and run nothing; other
+ * code boots their machines. Load balancers become ACTIVE and forward nothing.
  *
- * It begins with empty databases each time, copied from a template that the first start makes.
+ * It starts with empty databases each time, copied from a template that the first start creates.
  */
 import { createHash } from "node:crypto";
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -21,20 +21,20 @@ export interface ControlPlane {
     readonly authUrl: string;
     /** The names of its services, such as `nova-api` or `nova-compute-0`. */
     readonly services: readonly string[];
-    /** Ends one service: a failure of the cloud. */
+    /** Ends one service, as in a failure of the cloud. */
     stop(service: string): Promise<void>;
     /** Starts it again. */
     start(service: string): Promise<void>;
-    /** Ends all. Its files stay, for the next start. */
+    /** Ends all services. The files stay, for the next start. */
     close(): Promise<void>;
 }
 
-/** A service: its command, and what says that it is ready. */
+/** A service: its command, and the condition that says it is ready. */
 interface Service {
     readonly name: string;
     readonly argv: readonly string[];
     readonly url?: string;
-    /** Whether it gives up when nova's conductor does not answer yet. */
+    /** Whether it ends if nova's conductor does not answer yet. */
     readonly late?: boolean;
 }
 
@@ -95,7 +95,7 @@ function servicesOf({ directory, address, computes }: ControlPlaneSettings): Ser
     ];
 }
 
-/** Gets the control plane's programs, where they are not there: this needs the world outside. */
+/** Installs the control plane's programs if they are missing. This needs the network outside. */
 export async function prepareControlPlane(
     { directory }: ControlPlaneSettings,
     say: (line: string) => void,
@@ -103,12 +103,12 @@ export async function prepareControlPlane(
     await ensurePackages(join(directory, "etc"), say);
 }
 
-/** Whether its programs are there. */
+/** Whether its programs are installed. */
 export function controlPlaneInstalled({ directory }: ControlPlaneSettings): Promise<boolean> {
     return packagesInstalled(join(directory, "etc"));
 }
 
-/** Ends a control plane that an earlier run left, if any runs. */
+/** Ends a control plane that an earlier run left behind. */
 export async function stopControlPlane(settings: ControlPlaneSettings): Promise<void> {
     await stopAll(daemonsOf(settings));
 }
@@ -136,10 +136,10 @@ function daemonsOf({ directory, namespace }: ControlPlaneSettings): Daemons {
 }
 
 /**
- * Starts it with nothing in it but its users, its catalog and its hypervisors; one that runs is ended first. Its programs
- * have to be there: {@link prepareControlPlane}.
+ * Starts it with only its users, its catalog and its hypervisors, and first ends one that runs. Its programs must be
+ * installed: {@link prepareControlPlane}.
  *
- * @throws Error saying what did not start, with the end of its log.
+ * @throws Error that says what did not start, with the end of its log.
  */
 export async function startControlPlane(
     settings: ControlPlaneSettings,
@@ -214,7 +214,7 @@ export async function startControlPlane(
     };
 }
 
-/** Another one whenever the databases' template has to be made anew: it is of these very sources. */
+/** The databases' template depends on these sources: another version of them gives another template. */
 function templateVersion(): string {
     const sources = ["index.ts", "seed.py", "settings.ts"].map((file) => readFileSync(join(__dirname, file)));
     return createHash("sha256")
@@ -284,7 +284,7 @@ async function sql(daemons: Daemons, directory: string, statements: string): Pro
     await daemons.once(["mariadb", "--no-defaults", "-uroot", "-S", socket, "-e", statements], 30);
 }
 
-/** Makes the databases with their tables; takes most of a minute. */
+/** Creates the databases with their tables. It takes most of a minute. */
 async function makeDatabases(daemons: Daemons, directory: string, keystoneUrl: string): Promise<void> {
     const etc = (file: string) => join(directory, "etc", file);
     await daemons.once(
@@ -337,7 +337,7 @@ async function makeDatabases(daemons: Daemons, directory: string, keystoneUrl: s
     await Promise.all([manage("neutron-db-manage", "neutron.conf", "upgrade", "heads"), others()]);
 }
 
-/** The authority that Octavia signs its machines' certificates with, even if there are none. */
+/** The certificate authority of Octavia's machines. Octavia requires it even without machines. */
 async function authority(daemons: Daemons, data: string): Promise<void> {
     const [certificate, key] = [join(data, "octavia-ca.pem"), join(data, "octavia-ca.key")];
     await daemons.once(
@@ -368,7 +368,7 @@ async function seed(daemons: Daemons, { address }: ControlPlaneSettings): Promis
     await daemons.once(["/usr/bin/python3", join(__dirname, "seed.py"), JSON.stringify(wanted)], 120);
 }
 
-/** Waits until every hypervisor has reported and can be given servers. */
+/** Waits until every hypervisor has reported and accepts servers. */
 async function hypervisorsUp(daemons: Daemons, directory: string, count: number): Promise<void> {
     const script = ["/usr/bin/python3", join(__dirname, "hypervisors.py"), join(directory, "clouds.yaml")];
     await daemons.ready("nova-compute-0", 120, async () => Number(await daemons.once(script, 60)) >= count);

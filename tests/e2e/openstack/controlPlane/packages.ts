@@ -2,9 +2,10 @@
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findOnPath, run } from "../../../../scripts/tools/processes";
+import { findOnPath, run } from "../../../../toolchain/processes";
+import { aptGet } from "../../../hosts/image";
 
-/** Packages of libraries and programs. Those of services would set up databases and units of their own. */
+/** Packages of libraries and programs. The services' own packages would also set up databases and units. */
 const PACKAGES = [
     "python3-keystone",
     "python3-glance",
@@ -20,15 +21,12 @@ const PACKAGES = [
     "curl",
 ];
 
-/** Only the packages of services have these: they are taken out without being installed. */
+/** Only the services' packages have these. They are extracted without an installation. */
 const PASTE = [
     { package: "nova-common", from: "usr/share/nova-common/api-paste.ini", to: "nova-paste.ini" },
     { package: "neutron-common", from: "usr/share/neutron-common/api-paste.ini", to: "neutron-paste.ini" },
     { package: "glance-common", from: "usr/share/glance-common/glance-api-paste.ini", to: "glance-paste.ini" },
 ];
-
-const APT = ["-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"];
-const MINUTES_20 = 20 * 60_000;
 
 async function installed(name: string): Promise<boolean> {
     // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's own notation
@@ -42,42 +40,32 @@ async function missingPackages(): Promise<string[]> {
     return missing;
 }
 
-/** Whether all is there. */
+/** Whether all of it is installed. */
 export async function packagesInstalled(etc: string): Promise<boolean> {
     if (!findOnPath("dpkg-query")) return false;
     return PASTE.every(({ to }) => existsSync(join(etc, to))) && (await missingPackages()).length === 0;
 }
 
-async function apt(args: readonly string[], cwd?: string): Promise<void> {
-    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-    const { code, output } = await run(["apt-get", ...APT, ...args], {
-        env,
-        timeoutMs: MINUTES_20,
-        ...(cwd && { cwd }),
-    });
-    if (code !== 0) throw new Error(`apt-get ${args[0]}: ${output.trimEnd().split("\n").slice(-5).join("\n")}`);
-}
-
 /**
- * Installs what is missing, without starting anything, and puts the services' pipelines into `etc`.
+ * Installs what is missing, without starting anything, and copies the services' pipelines into `etc`.
  *
- * @throws Error when a package cannot be had.
+ * @throws Error if a package cannot be downloaded.
  */
 export async function ensurePackages(etc: string, say: (line: string) => void): Promise<void> {
     const missing = await missingPackages();
     if (missing.length > 0) {
         say(`installing ${missing.join(", ")}`);
         await withoutServices(async () => {
-            await apt(["update"]);
-            await apt(["install", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", ...missing]);
+            await aptGet(["update"]);
+            await aptGet(["install", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", ...missing]);
         });
     }
     if (PASTE.every(({ to }) => existsSync(join(etc, to)))) return;
     const work = mkdtempSync(join(tmpdir(), "gateway-packages-"));
     try {
-        // apt downloads as a user of its own.
+        // apt downloads as a separate user.
         chmodSync(work, 0o777);
-        await apt(["download", ...PASTE.map((each) => each.package)], work);
+        await aptGet(["download", ...PASTE.map((each) => each.package)], work);
         for (const file of readdirSync(work).filter((name) => name.endsWith(".deb"))) {
             const { code, output } = await run(["dpkg", "-x", join(work, file), join(work, "content")], {
                 timeoutMs: 60_000,
@@ -91,7 +79,7 @@ export async function ensurePackages(etc: string, say: (line: string) => void): 
     }
 }
 
-/** Has Debian start no service that it installs meanwhile. */
+/** Keeps Debian from starting the services that it installs. */
 async function withoutServices(work: () => Promise<void>): Promise<void> {
     const policy = "/usr/sbin/policy-rc.d";
     const own = !existsSync(policy);

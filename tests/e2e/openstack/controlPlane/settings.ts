@@ -1,16 +1,18 @@
-/** What the configuration of the control plane's services is made of. */
+/** The settings of the control plane's services. */
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** Where the control plane listens, and how large it is. */
+/** Where the control plane listens, and its size. */
 export interface ControlPlaneSettings {
-    /** Folder of all its files: configuration, data, logs. Outside the checkout, because it is kept for the next run. */
+    /**
+     * Folder of all its files: configuration, data, logs. It is outside the checkout, because the next run reuses it.
+     */
     readonly directory: string;
-    /** Address of its APIs, as machines reach them. Database and message queue listen on 127.0.0.1 only. */
+    /** Address of its APIs, as machines reach them. The database and the message queue listen only on 127.0.0.1. */
     readonly address: string;
-    /** Network namespace (`ip netns`) that it runs in; undefined: this one. */
+    /** Its network namespace (`ip netns`); undefined: that of this process. */
     readonly namespace?: string | undefined;
-    /** How many hypervisors it believes to have. */
+    /** The number of its fake hypervisors. */
     readonly computes: number;
 }
 
@@ -23,7 +25,7 @@ export function defaultSettings(environment: NodeJS.ProcessEnv = process.env): C
     };
 }
 
-/** Ports of the APIs; the usual ones, because the namespace has them to itself. */
+/** Ports of the APIs: the usual ones, because nothing else uses the namespace. */
 export const ports = {
     keystone: 5000,
     nova: 8774,
@@ -38,17 +40,20 @@ export const ports = {
     portMapper: 14369,
 } as const;
 
-/** Passwords of what nobody but the test's own namespace can reach. */
+/** Passwords of services that are reachable only in the test's namespace. */
 export const passwords = {
     admin: "admin",
     operator: "operator",
     service: "service",
     database: "database",
-    /** Of whoever tells nova's metadata service which server asks: on a real cloud neutron's agent. */
+    /**
+     * Secret of the proxy that tells nova's metadata service which server asks. On a real cloud, neutron's agent is
+     * that proxy.
+     */
     metadata: "metadata",
-    /** Of the key with which Octavia signs certificates. */
+    /** Passphrase of the key with which Octavia signs certificates. */
     certificates: "certificates",
 } as const;
 
-/** Names of what the test's operator works with. */
+/** Names of the resources that the test's operator uses. */
 export const names = { project: "gateway", operator: "operator", region: "RegionOne" } as const;

@@ -1,6 +1,6 @@
-/** The control plane's API as its administrator and the project's operator use it. */
+/** The control plane's API, as its administrator and the project's operator use it. */
 import { z } from "zod";
-import { request } from "../../../../replacement/observers/http";
+import { request } from "../../../../lib/http";
 import { names, passwords } from "../controlPlane/settings";
 
 const catalogSchema = z.object({
@@ -16,10 +16,10 @@ const catalogSchema = z.object({
     }),
 });
 
-/** A service of the catalog, with the version that its paths begin with. */
+/** A service of the catalog, with the version prefix of its paths. */
 const versions = { identity: "", compute: "", network: "/v2.0", image: "/v2", "load-balancer": "/v2.0" } as const;
 
-/** The compute API's version from which on it shows user data. */
+/** The first version of the compute API that shows user data. */
 const COMPUTE_VERSION = "compute 2.3";
 /** Deadline of one answer, seconds. */
 const TIMEOUT = 60;
@@ -33,7 +33,7 @@ export class Api {
         private readonly endpoints: ReadonlyMap<string, string>,
     ) {}
 
-    /** Logs in as the administrator, or as the operator of the project that is deployed to. */
+    /** Logs in as the administrator, or as the operator of the deployment's project. */
     static async login(authUrl: string, who: "admin" | "operator"): Promise<Api> {
         const domain = { name: "Default" };
         const [user, project] = who === "admin" ? ["admin", "admin"] : [names.operator, names.project];
@@ -66,10 +66,10 @@ export class Api {
     }
 
     /**
-     * Asks a service.
+     * Sends a request to a service.
      *
-     * @returns its answer's content; undefined when there is none.
-     * @throws Error with its status and message when it refuses.
+     * @returns the content of its answer; undefined if there is none.
+     * @throws Error with its status and message if it refuses.
      */
     async ask<T = unknown>(
         service: keyof typeof versions,

@@ -1,4 +1,4 @@
-/** The control plane as a fleet sees it, and its metadata service as machines see it. */
+/** The control plane for the fleet, and its metadata service for machines. */
 import { createHmac } from "node:crypto";
 import { request as ask } from "node:http";
 import { z } from "zod";
@@ -23,10 +23,10 @@ const serversSchema = z.object({
     ),
 });
 
-/** A server as Nova tells of it. */
+/** A server as Nova shows it. */
 export type Server = z.infer<typeof serversSchema>["servers"][number];
 
-/** Every server, of whatever project. */
+/** Every server of all projects. */
 export async function serversOf(admin: Api): Promise<Server[]> {
     return serversSchema.parse(await admin.ask("compute", "GET", "/servers/detail?all_tenants=1")).servers;
 }
@@ -36,16 +36,16 @@ export function addressOf({ addresses }: Server): string | undefined {
     return Object.values(addresses).flat()[0]?.addr;
 }
 
-/** What a server's gateway is for the loop and the tests: its slot's name, or that of another machine. */
+/** A server's name for the loop and the tests: its slot, or the name of another machine. */
 export function roleOf({ metadata, name }: Server): string {
     return metadata["gateway-slot"] ?? metadata["gateway-machine"] ?? name;
 }
 
 /**
- * Nova's servers as machines: those that are ACTIVE run. One that Nova stops (SHUTOFF) or deletes is shut down, as a
+ * Nova's servers as machines: those that are ACTIVE run. Those that Nova stops (SHUTOFF) or deletes are shut down, as a
  * hypervisor would do.
  *
- * @param onServers told of all servers at each look.
+ * @param onServers receives all servers at each look.
  */
 export function novaCloud(admin: Api, onServers: (servers: readonly Server[]) => void = () => undefined): Cloud {
     return {
@@ -73,8 +73,8 @@ export function novaCloud(admin: Api, onServers: (servers: readonly Server[]) =>
 }
 
 /**
- * What neutron's metadata agent does: it takes a machine's question at 169.254.169.254, finds out by its address which server
- * asks, and passes it on to nova's metadata service with a signature.
+ * Does the work of neutron's metadata agent. It accepts a machine's request at 169.254.169.254, finds out by the
+ * machine's address which server asks, and forwards the request to nova's metadata service with a signature.
  */
 export class MetadataAgent {
     private servers = new Map<string, Server>();
@@ -83,7 +83,7 @@ export class MetadataAgent {
     /** @param address of the control plane. */
     constructor(private readonly address: string) {}
 
-    /** Which servers there are. Of two with one address the one that runs counts. */
+    /** The present servers. Of two with the same address, the one that runs counts. */
     readonly know = (servers: readonly Server[]): void => {
         const known = [...servers].sort((a) => (a.status === "ACTIVE" ? 1 : -1));
         this.servers = new Map(known.map((server) => [addressOf(server) ?? "", server]));

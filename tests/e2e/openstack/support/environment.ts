@@ -1,4 +1,4 @@
-/** All that a deployment to OpenStack meets: a control plane, an object store for its state, and machines that are real. */
+/** The environment of a deployment to OpenStack: a control plane, an object store for its state, and real machines. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,20 +16,20 @@ import { MetadataAgent, novaCloud, roleOf, type Server, serversOf } from "./clou
 import { type Credential, fixtureNames, makeCredential, makeFixtures, writeCloudsYaml } from "./fixtures";
 import { ObjectStore, stateKeys } from "./objectStore";
 
-/** The stack that is deployed: the committed one, on this control plane. */
+/** The stack to deploy: the committed one, on this control plane. */
 export const STACK = "jetstream";
 /** The name of the cloud in the operator's `clouds.yaml`. */
 const CLOUD = "jetstream2";
-/** The deployment's network, which can be no real one. */
+/** The deployment's network, in a range that is reserved for tests. */
 export const NETWORK = "198.18.30.0/24";
-/** The clients' address in it. */
+/** The address in it that clients call. */
 export const VIP = "198.18.30.10";
 /** Ports of the lab's own address. */
 const PORTS = { artifacts: 8080, objectStore: 9000 };
-/** Longest time that a machine which is stopped may drain, milliseconds. */
+/** Maximum time that a stopped machine may drain, milliseconds. */
 const GRACE = 45_000;
 
-/** Minutes as seconds: the machines boot in a quarter of a minute. */
+/** Shorter than the defaults, because these machines boot in a quarter of a minute. */
 export const POLICY = {
     healthyBetweenSeconds: 5,
     hardWindowSeconds: 60,
@@ -50,7 +50,7 @@ export const POLICY = {
     observerTimeoutSeconds: 8,
 } as const;
 
-/** A load balancer of the cloud's, as its API tells it. */
+/** A load balancer of the cloud, as its API shows it. */
 export interface CloudBalancer {
     readonly name: string;
     readonly address: string;
@@ -68,7 +68,7 @@ export interface CloudBalancer {
     }[];
 }
 
-/** What an environment is made of. */
+/** Settings of an environment. */
 interface Parts {
     readonly lab: Lab;
     readonly controlPlane: ControlPlane;
@@ -79,19 +79,22 @@ interface Parts {
     readonly store: ObjectStore;
     readonly agent: MetadataAgent;
     readonly artifacts: Listening;
-    /** A folder of its own, outside the checkout. */
+    /** A separate folder, outside the checkout. */
     readonly home: string;
 }
 
 /** The environment of the tests. */
 export class Environment {
-    /** Keys of the configuration whose values are other than usual, from now on; of `gateway:openstack` only what is other. */
+    /**
+     * Keys of the configuration with other values than usual, from now on. For `gateway:openstack`, only the parts that
+     * differ.
+     */
     changes: Readonly<Record<string, unknown>> = {};
 
     private constructor(
         private readonly parts: Parts,
         private readonly ownCredential: Credential,
-        /** What the loop logs in by. */
+        /** The loop's login. */
         readonly loopCredential: Credential,
         private readonly say: (line: string) => void,
     ) {}
@@ -107,9 +110,9 @@ export class Environment {
     }
 
     /**
-     * Sets everything up; nothing is deployed yet.
+     * Sets everything up, without a deployment.
      *
-     * @param say told what happens, for whoever has to find out why a test failed.
+     * @param say receives messages that help to explain a failed test.
      */
     static async open(say: (line: string) => void): Promise<Environment> {
         const home = mkdtempSync(join(tmpdir(), "gateway-e2e-openstack-"));
@@ -125,7 +128,7 @@ export class Environment {
         writeFileSync(join(home, "passphrase"), "a passphrase of the test's", { mode: 0o600 });
         const log = join(home, "log", "object-store.log");
         const store = await ObjectStore.start(lab.address, PORTS.objectStore, "gateway-state", log);
-        const artifacts = await serveFolder(artifactsFolder(), lab.address, PORTS.artifacts);
+        const artifacts = await serveFolder(artifactsFolder("openstack"), lab.address, PORTS.artifacts);
         const agent = new MetadataAgent(lab.address);
         await agent.start();
         const fleet = new Fleet(lab, novaCloud(admin, agent.know), { say, gracePeriod: GRACE, atOnce: 4 });
@@ -141,8 +144,8 @@ export class Environment {
     /**
      * Runs the engine as the operator does.
      *
-     * @param changes keys whose values are other than usual, this time.
-     * @param credential who is logged in; by default the operator.
+     * @param changes keys with other values than usual, this time.
+     * @param credential the login; default: the operator's.
      */
     engine(
         action: EngineTask["action"],
@@ -153,7 +156,7 @@ export class Environment {
         const overrides = {
             "gateway:image": {
                 artifacts: this.parts.artifacts.url,
-                manifest: join(artifactsFolder(), "artifacts.json"),
+                manifest: join(artifactsFolder("openstack"), "artifacts.json"),
             },
             "gateway:openstack": {
                 cloud: CLOUD,
@@ -166,6 +169,8 @@ export class Environment {
                     authUrl: this.parts.controlPlane.authUrl,
                     credentialId: this.loopCredential.id,
                     stateBackend: this.parts.store.backend,
+                    // The tests' control plane and storage have no TLS.
+                    allowPlainHttp: true,
                 },
                 ...(openstack as object),
             },
@@ -191,7 +196,7 @@ export class Environment {
         return runEngine({ action, stack: STACK, overrides, secrets }, environment, this.say);
     }
 
-    /** The deployment's servers, by what each is: `gw-0`, `consul-1` … @throws Error when one is there twice. */
+    /** The deployment's servers by role: `gw-0`, `consul-1` … @throws Error if two have the same role. */
     async servers(): Promise<ReadonlyMap<string, Server>> {
         const servers = new Map<string, Server>();
         for (const server of await serversOf(this.admin)) {
@@ -202,14 +207,14 @@ export class Environment {
         return servers;
     }
 
-    /** The server of a role. @throws Error when there is none. */
+    /** The server of a role. @throws Error if there is none. */
     async server(role: string): Promise<Server> {
         const server = (await this.servers()).get(role);
         if (!server) throw new Error(`there is no server for ${role}`);
         return server;
     }
 
-    /** The machine of a role. @throws Error when there is none. */
+    /** The machine of a role. @throws Error if there is none. */
     async host(role: string): Promise<Host> {
         const { id } = await this.server(role);
         const host = this.parts.fleet.hostOf(id);
@@ -217,13 +222,13 @@ export class Environment {
         return host;
     }
 
-    /** Lets the project have so many servers and no more. */
+    /** Sets the project's quota of servers. */
     async setServerQuota(instances: number): Promise<void> {
         const path = `/os-quota-sets/${this.operator.projectId}`;
         await this.admin.ask("compute", "PUT", path, { quota_set: { instances, force: true } });
     }
 
-    /** Lets Nova put servers on its hypervisors, or on none. */
+    /** Lets Nova place servers on its hypervisors, or on none. */
     async setHypervisors(enabled: boolean): Promise<void> {
         const binary = "nova-compute";
         const path = `/os-services?binary=${binary}`;
@@ -239,11 +244,11 @@ export class Environment {
             "GET",
             "/ports",
         );
-        // The clients' shared address has a port that is no server's.
+        // The port of the clients' shared address belongs to no server.
         return ports.filter(({ name, device_id }) => !device_id && !name.endsWith("-vip")).map(({ name }) => name);
     }
 
-    /** The cloud's load balancers in the operator's project, each with all that belongs to it. */
+    /** The cloud's load balancers in the operator's project, each with all its parts. */
     async loadBalancers(): Promise<CloudBalancer[]> {
         const list = "/lbaas/loadbalancers";
         type List = { loadbalancers: { id: string; name: string; vip_address: string }[] };
@@ -261,7 +266,7 @@ export class Environment {
         );
     }
 
-    /** All that the operator's project has of what a deployment makes; empty when there is nothing. */
+    /** Everything in the operator's project of the kinds that a deployment creates; empty if there is nothing. */
     async leftovers(): Promise<string[]> {
         const kinds = ["ports", "networks", "subnets", "routers", "floatingips", "security-groups"] as const;
         const found: string[] = [];
@@ -269,7 +274,7 @@ export class Environment {
             const path = `/${kind}?project_id=${this.operator.projectId}`;
             const answer = await this.operator.ask<Record<string, { name: string }[]>>("network", "GET", path);
             const all = answer[kind.replace("-", "_")] ?? [];
-            // Neutron itself makes each project a group of this name.
+            // Neutron itself creates a group of this name in each project.
             found.push(...all.filter(({ name }) => name !== "default").map(({ name }) => `${kind}: ${name}`));
         }
         const { server_groups: groups } = await this.operator.ask<{ server_groups: { name: string }[] }>(

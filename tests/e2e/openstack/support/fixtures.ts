@@ -1,9 +1,9 @@
-/** What an operator's cloud has before anything is deployed to it. */
+/** What an operator's cloud has before a deployment. */
 import { writeFileSync } from "node:fs";
 import { names } from "../controlPlane/settings";
 import type { Api } from "./api";
 
-/** Names of what is made. */
+/** Names of the created resources. */
 export const fixtureNames = { flavor: "m3.tiny", image: "debian-12", externalNetwork: "public" } as const;
 
 /** An application credential. */
@@ -12,7 +12,9 @@ export interface Credential {
     readonly secret: string;
 }
 
-/** Makes the image (of nothing: nobody boots it), the flavour and the external network. @returns the image's id. */
+/**
+ * Creates the image (empty, because nothing boots it), the flavor and the external network. @returns the image's id.
+ */
 export async function makeFixtures(admin: Api): Promise<string> {
     const flavor = { name: fixtureNames.flavor, ram: 512, vcpus: 1, disk: 1 };
     await admin.ask("compute", "POST", "/flavors", { flavor });
@@ -38,7 +40,10 @@ export async function makeFixtures(admin: Api): Promise<string> {
     return id;
 }
 
-/** Makes an application credential of the operator's, with the rights of a member of the project, who may have load balancers, and no more. */
+/**
+ * Creates an application credential of the operator, with only the rights of a member of the project who may use load
+ * balancers.
+ */
 export async function makeCredential(operator: Api, name: string, expiresAt?: Date): Promise<Credential> {
     const { application_credential: made } = await operator.ask<{ application_credential: Credential }>(
         "identity",
@@ -49,7 +54,7 @@ export async function makeCredential(operator: Api, name: string, expiresAt?: Da
                 name,
                 roles: [{ name: "member" }, { name: "load-balancer_member" }],
                 unrestricted: false,
-                // Without a zone, and with microseconds: the service wants it so.
+                // The service requires a time without a zone and with microseconds.
                 ...(expiresAt ? { expires_at: expiresAt.toISOString().replace(/Z$/, "000") } : {}),
             },
         },
@@ -57,12 +62,12 @@ export async function makeCredential(operator: Api, name: string, expiresAt?: Da
     return made;
 }
 
-/** Removes an application credential: whoever has it is locked out. */
+/** Removes an application credential, which locks out its users. */
 export async function removeCredential(operator: Api, { id }: Credential): Promise<void> {
     await operator.ask("identity", "DELETE", `/users/${operator.userId}/application_credentials/${id}`);
 }
 
-/** Writes a `clouds.yaml` with one cloud that logs in by an application credential. */
+/** Writes a `clouds.yaml` with one cloud that logs in with an application credential. */
 export function writeCloudsYaml(path: string, cloud: string, authUrl: string, { id, secret }: Credential): void {
     const login = {
         auth_type: "v3applicationcredential",

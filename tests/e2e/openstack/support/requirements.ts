@@ -5,6 +5,7 @@ import { defaultSettings } from "../controlPlane/settings";
 
 /** Beside what all such tests need. */
 export const requirements = new Requirements(
+    "openstack",
     ["openstack", "consul"],
     [
         {

@@ -1,9 +1,9 @@
-"""Serves the emulator until it is told to stop.
+"""Serves the emulator until it is stopped.
 
 usage: python -m fleet ADDRESS PORT
 
-Besides AWS's API there is one call, with which tests play EC2's spot service:
-POST /stand-in/rebalance/INSTANCE_ID: recommends to replace a spot instance.
+Besides AWS's API, it has one call, with which tests play EC2's spot service:
+POST /stand-in/rebalance/INSTANCE_ID recommends that a spot instance be replaced.
 """
 
 import logging
@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-# Read while moto is imported. Debian's image is the only one that anybody asks for.
+# moto reads this at its import. The tests use only Debian's image.
 os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent.parent / "images.json")
 
 from moto.autoscaling.models import autoscaling_backends  # noqa: E402
@@ -41,7 +41,7 @@ def main(address: str, port: int) -> None:
     targets.stand_in(checks)
     groups = scaling.Scaling(autoscaling_backends[DEFAULT_ACCOUNT_ID][REGION], checks)
     scaling.stand_in(groups)
-    # moto keeps everything in memory, and takes no care of threads.
+    # moto keeps everything in memory, and is not thread-safe.
     lock = threading.Lock()
 
     def rounds() -> None:

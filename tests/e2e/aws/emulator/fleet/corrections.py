@@ -1,4 +1,4 @@
-"""Corrections of moto 5.2.5: what AWS's provider would take for a difference, and what fails."""
+"""Corrections of moto 5.2.5, for answers that AWS's provider would treat as differences, and for failures."""
 
 from moto.autoscaling import models as autoscaling
 from moto.core.types import Base64EncodedString
@@ -9,7 +9,7 @@ from moto.elbv2 import models as balancing
 
 
 def apply() -> None:
-    """Replaces what is wrong in moto, in this process."""
+    """Corrects moto in this process."""
     _launch_template_tags()
     _user_data_of_later_versions()
     _security_groups_of_instances()
@@ -21,7 +21,7 @@ def apply() -> None:
 
 
 def _launch_template_tags() -> None:
-    # moto adds a template's own tags to those that its instances get.
+    # moto adds a template's own tags to those of its instances.
     create = LaunchTemplates.create_launch_template
 
     def create_launch_template(self):
@@ -38,7 +38,7 @@ def _launch_template_tags() -> None:
 
 
 def _user_data_of_later_versions() -> None:
-    # The first version's user data is parsed, that of later ones is not, and then no instance can be made of them.
+    # moto parses the user data of the first version only, and then cannot create instances from later ones.
     init = launch_templates.LaunchTemplateVersion.__init__
 
     def version_init(self, template, number, data, description):
@@ -51,7 +51,7 @@ def _user_data_of_later_versions() -> None:
 
 
 def _security_groups_of_instances() -> None:
-    # Those given with a network interface are not the instance's.
+    # moto ignores those of a network interface.
     def security_groups(self):
         first = self.__dict__.get("nics", {}).get(0)
         return list(first._group_set) if first else self._security_groups
@@ -62,8 +62,8 @@ def _security_groups_of_instances() -> None:
 
 
 def _network_interfaces_of_ended_instances() -> None:
-    # They go with their instance. Their addresses can be asked for again, but are not given to whoever comes next: what a test
-    # sees of the one would be taken for the other.
+    # They end with their instance. Their addresses can be requested again, but the next instance does not get them: otherwise
+    # a test could mistake one instance for the other.
     terminate = instances.Instance.terminate
 
     def terminate_with_interfaces(self):
@@ -79,14 +79,14 @@ def _network_interfaces_of_ended_instances() -> None:
 
 
 def _descriptions_of_rules() -> None:
-    # Of a rule about another security group it is with that group.
+    # The description of a rule about another security group belongs to that group.
     security_groups.SecurityGroupRule.description = property(
         lambda self: self.ip_range.get("Description") or self.source_group.get("Description")
     )
 
 
 def _kinds_of_instances_of_updated_groups() -> None:
-    # An update that is not about them, as one of the group's size, makes moto forget them.
+    # An update of other settings, such as the group's size, makes moto forget them.
     update = autoscaling.FakeAutoScalingGroup.update
 
     def update_group(self, *args, launch_config_name, launch_template, **kwargs):
@@ -110,7 +110,7 @@ def _made_up_values() -> None:
 
 
 def _arns_of_network_load_balancers() -> None:
-    # All are `…:loadbalancer/app/…`, by which the provider goes.
+    # moto names all `…:loadbalancer/app/…`, and the provider relies on the name.
     make = balancing.make_arn_for_load_balancer
     create = balancing.ELBv2Backend.create_load_balancer
     kind = ["app"]

@@ -1,15 +1,14 @@
-"""Stand-in for AutoScaling: moto makes and ends a group's instances inside the calls that ask for it, and never by itself.
+"""Stand-in for AutoScaling: moto starts and ends a group's instances only inside calls that ask for it, never by itself.
 
-A loop brings each group to what it is to be, after AWS's documentation of Amazon EC2 Auto Scaling:
+A loop brings each group to its desired state, as AWS's documentation of Amazon EC2 Auto Scaling describes:
 
-- health: an instance that does not run, or, with checks of the type ELB, one that its target group finds unhealthy after the
-  grace period, is replaced; within the instance maintenance policy, a new one first ("launch before terminating");
-- lifecycle hooks hold an instance that is to end until they are completed or their time is over;
-- a refresh exchanges instances of another version of the launch template in turns, with checkpoints;
-- capacity rebalance replaces an instance for which there is a recommendation.
+- Health: it replaces an instance that does not run, or, with checks of the type ELB, one that its target group finds unhealthy
+  after the grace period. If the instance maintenance policy allows, it starts the new one first ("launch before terminating").
+- Lifecycle hooks hold an instance that must end until they are completed or time out.
+- A refresh replaces instances of another version of the launch template in turns, with checkpoints.
+- Capacity rebalance replaces an instance for which there is a recommendation.
 
-It does not stand in for: scaling policies, warm pools, refusals for want of capacity, failed refreshes and going back from
-them, and how long AWS takes to do any of it.
+It lacks scaling policies, warm pools, refusals for lack of capacity, failed refreshes and their rollback, and AWS's timing.
 """
 
 import math
@@ -25,7 +24,7 @@ from moto.ec2.utils import convert_tag_spec
 
 from .targets import Checks
 
-#: AWS allows one instance more than the most for the sake of its replacement.
+#: AWS allows one instance more than the maximum for a replacement.
 LEAST_ROOM = 1
 TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
@@ -41,9 +40,9 @@ class Member(models.InstanceState):
             "Version": str(version),
         }
         self.in_service_at = math.inf
-        #: Why it is to go; None: it stays.
+        #: Why it must go; None if it stays.
         self.leaving: str | None = None
-        #: Until when a hook holds it.
+        #: The time until which a hook holds it.
         self.held_until: float | None = None
 
     @property
@@ -89,11 +88,11 @@ class Scaling:
         self.checks = checks
         self.refreshes: dict[str, list[Refresh]] = {}
         self.activities: list[models.Activity] = []
-        #: Instances that AWS recommends to replace.
+        #: Instances for which AWS recommends a replacement.
         self.recommended: set[str] = set()
 
     def tick(self) -> None:
-        """Goes on with every group. To be called with the emulator's lock."""
+        """Continues the work on every group. The caller holds the emulator's lock."""
         for group in self.backend.autoscaling_groups.values():
             self._look(group)
             self._refresh(group)
@@ -109,14 +108,14 @@ class Scaling:
         member.held_until = time.monotonic() + max((int(h.heartbeat_timeout) for h in hooks), default=0)
 
     def held(self, group_name: str, instance_id: str) -> Member:
-        """The member that a hook holds. Raises AWS's error when there is none."""
+        """The member that a hook holds. Raises AWS's error if there is none."""
         group = self.backend.autoscaling_groups.get(group_name)
         for member in group.instance_states if group else []:
             if member.instance_id == instance_id and member.lifecycle_state == "Terminating:Wait":
                 return member
         raise ValidationError(f"No active Lifecycle Action found with instance ID {instance_id}")
 
-    # What has become of the instances.
+    # The present state of the instances.
     def _look(self, group) -> None:
         now = time.monotonic()
         for member in list(group.instance_states):
@@ -144,7 +143,7 @@ class Scaling:
                 if member.instance.state == "stopped" or ill:
                     member.health_status = "Unhealthy"
 
-    # Who is to go because of a refresh.
+    # Instances that must go because of a refresh.
     def _refresh(self, group) -> None:
         now = time.monotonic()
         refresh = next(iter(self.refreshes.get(group.name, [])), None)
@@ -171,7 +170,7 @@ class Scaling:
         for member in sorted(outdated, key=lambda m: m.instance.launch_time)[:at_once]:
             member.leaving = "an instance refresh"
 
-    # How many there are, and how many there are to be.
+    # The present and the desired number of instances.
     def _balance(self, group) -> None:
         suspended = _suspended(group)
         live = [m for m in group.instance_states if not m.ending]
@@ -187,7 +186,7 @@ class Scaling:
             self._launch(group)
         for member in sorted(staying, key=lambda m: (int(m.version), m.instance.launch_time))[: max(0, -missing)]:
             member.leaving = "a user request or a policy that shrank the group"
-        # The ill ones first: they are of no use.
+        # Unhealthy ones first, because they do not serve.
         for member in sorted([m for m in live if m.leaving], key=lambda m: m.health_status == "Healthy"):
             others = [m for m in live if m is not member and self._serves(group, m)]
             if len(others) >= least:
@@ -273,7 +272,7 @@ def _suspended(group) -> set[str]:
 
 
 def _limits(group) -> tuple[int, int]:
-    """Fewest that have to serve, and most that there may be, while instances are replaced."""
+    """The minimum of instances that must serve, and the maximum of all, while instances are replaced."""
     policy = getattr(group, "instance_maintenance_policy", None) or {}
     desired = group.desired_capacity
     least = math.ceil(desired * int(policy.get("MinHealthyPercentage", 0)) / 100)
@@ -282,7 +281,7 @@ def _limits(group) -> tuple[int, int]:
 
 
 def stand_in(scaling: Scaling) -> None:
-    """Makes moto leave to the loop what it would do at once, and answer the calls that it does not know."""
+    """Makes moto leave changes of groups to the loop, and answer calls that it does not know."""
     group_class, backend_class = models.FakeAutoScalingGroup, models.AutoScalingBackend
 
     def set_desired_capacity(self, new_capacity):

@@ -1,8 +1,8 @@
-"""Stand-in for a network load balancer's health checks: moto calls every target healthy.
+"""Stand-in for a network load balancer's health checks, because moto reports every target as healthy.
 
-Each target of a target group that a load balancer uses is checked as the group says: by TCP, HTTP or HTTPS, from where the
-emulator runs, at its instance's private address. States are those of AWS's documentation ("Health checks for Network Load
-Balancer target groups"); there are no probes from several zones, and none is lost on the way.
+It checks each target of a target group that a load balancer uses, as the group says: by TCP, HTTP or HTTPS, at the instance's
+private address, from the emulator's host. States are those of AWS's documentation ("Health checks for Network Load Balancer
+target groups"). There are no probes from several zones, and no probe is lost on the way.
 """
 
 import http.client
@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from moto.elbv2 import models
 
-#: The states of a target that gets calls, and of one whose connections may end by themselves.
+#: The states of a target that gets calls, and of one that drains.
 HEALTHY, DRAINING = "healthy", "draining"
 #: Why a target is not healthy, in AWS's words.
 REASONS = {
@@ -24,17 +24,17 @@ REASONS = {
 
 
 class Target:
-    """What the checks have found of one target."""
+    """The result of one target's checks."""
 
     def __init__(self) -> None:
         self.state = "initial"
-        #: How many answers in a row would change the state.
+        #: The number of answers in a row that contradict the state.
         self.contrary = 0
         self.next = 0.0
         self.running: Future | None = None
 
     def tell(self, passed: bool, group: models.FakeTargetGroup) -> None:
-        """Takes in an answer."""
+        """Adds an answer."""
         if passed == (self.state == HEALTHY):
             self.contrary = 0
             return
@@ -52,7 +52,7 @@ class Checks:
         self._targets: dict[tuple[str, str], Target] = {}
 
     def tick(self) -> None:
-        """Begins the checks that are due, and takes in those that have ended. To be called with the emulator's lock."""
+        """Starts the checks that are due, and collects those that have ended. The caller holds the emulator's lock."""
         now = time.monotonic()
         seen = set()
         for group in self._balancing.target_groups.values():
@@ -92,7 +92,7 @@ def _check(protocol: str, address: str, port: int, path: str, codes: str, timeou
             socket.create_connection((address, port), timeout).close()
             return True
         if protocol == "HTTPS":
-            # As AWS: whoever has a certificate will do.
+            # AWS does not verify certificates either.
             context = ssl._create_unverified_context()
             connection = http.client.HTTPSConnection(address, port, timeout=timeout, context=context)
         else:
@@ -115,7 +115,7 @@ def _matches(codes: str, status: int) -> bool:
 
 
 def stand_in(checks: Checks) -> None:
-    """Makes moto answer with what the checks found."""
+    """Makes moto answer with the results of the checks."""
     group_class = models.FakeTargetGroup
     deregister, terminated = group_class.deregister, group_class.deregister_terminated_instances
     original_health = group_class.health_for

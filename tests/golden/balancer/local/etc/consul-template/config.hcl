@@ -2,7 +2,7 @@ consul {
   address    = "127.90.0.21:8500"
   token_file = "etc/consul-template/token"
   retry {
-    # Without end; the default gives up after twelve attempts, and the list would stay as it is for ever.
+    # No limit: the default gives up after twelve attempts, and the list would never change again.
     attempts    = 0
     max_backoff = "5s"
   }
@@ -11,7 +11,7 @@ consul {
 max_stale        = "2s"
 block_query_wait = "60s"
 log_level        = "warn"
-# By itself it hears only SIGINT.
+# By default it only reacts to SIGINT.
 kill_signal      = "SIGTERM"
 
 wait {

@@ -1,2 +1,0 @@
-/** Stands, in a bundle, for packages of targets that the bundle is not for: see `../bundles.ts`. */
-export {};

@@ -1,0 +1,116 @@
+/** Combines all observers' views into one observation. */
+
+import { type BalancerOptions, type BalancerState, balancerStates } from "../../clients/balancerStatus";
+import { type ConsulEntry, type ConsulHttp, consulHealth } from "../../clients/consul";
+import type { Clock } from "../../lib/clock";
+import type { ControlPlaneView, Observation, Sight } from "../core/observation";
+import type { Slot } from "../core/pool";
+import { type OperatorCommands, requestLifetime } from "../operatorCommands";
+import type { Store } from "../store";
+import { consulState } from "./consul";
+import type { ControlPlane } from "./controlPlane";
+import type { Deployment } from "./deployment";
+
+/** All observers. */
+export interface Observers {
+    readonly deployment: Deployment;
+    readonly controlPlane: ControlPlane;
+    /** Undefined where the deployment has no Consul. */
+    readonly consul: ConsulHttp | undefined;
+    /** The gateway's name in Consul. */
+    readonly service: string;
+    readonly balancers: readonly BalancerOptions[];
+    readonly store: Pick<Store, "pause">;
+    /** Operators' requests. Default: none. */
+    readonly commands?: Pick<OperatorCommands, "request">;
+    readonly clock: Clock;
+    readonly timeoutSeconds: number;
+}
+
+/** Observes once. With `fresh` it uses no cached answers. Does not throw: a failing observer sees nothing. */
+export type Observe = (fresh: boolean) => Promise<Observation>;
+
+/** An {@link Observe} from observers. */
+export function observeWith(observers: Observers): Observe {
+    return async (fresh) => {
+        const [wanted, consul, pause, asked, ...balancers] = await Promise.all([
+            tryTo(() => wantedServers(observers, fresh)),
+            tryTo(async () => observers.consul && (await consulHealth(observers.consul, observers.service))),
+            tryTo(() => observers.store.pause()),
+            tryTo(async () => observers.commands?.request()),
+            ...observers.balancers.map((balancer) => tryTo(() => balancerStates(balancer, observers.timeoutSeconds))),
+        ]);
+        const { slots = [], stateVersion, views } = wanted.value ?? {};
+        const states = new Map(observers.balancers.map(({ name }, index) => [name, balancers[index]?.value] as const));
+        const time = observers.clock.now();
+        const request = asked.value && time - asked.value.when < requestLifetime ? asked.value : undefined;
+        const switched = pause.error === undefined ? pause.value : ("unknown" as const);
+        return {
+            version: 1,
+            time,
+            deployment: { ...sight(wanted.error), ...(stateVersion === undefined ? {} : { stateVersion }) },
+            consul: observers.consul ? sight(consul.error) : { seen: true, none: true },
+            controlPlane: sight(views?.error ?? unknownServers(views?.value) ?? (views ? undefined : "not asked")),
+            ...(switched === undefined ? {} : { pause: switched }),
+            ...(request ? { request } : {}),
+            slots: slots.map((slot) => ({
+                slot: slot.name,
+                urn: slot.urn,
+                serverId: slot.serverId,
+                controlPlane: views?.value?.get(slot.name) ?? { state: "unknown" },
+                consul: !observers.consul ? "none" : consul.value ? consulState(consul.value, slot) : "unknown",
+                balancers: Object.fromEntries(
+                    [...states].map(([name, known]) => [name, balancerState(slot, known, consul.value)]),
+                ),
+            })),
+        };
+    };
+}
+
+interface Attempted<T> {
+    readonly value?: T;
+    readonly error?: string;
+}
+
+async function tryTo<T>(look: () => Promise<T>): Promise<Attempted<T>> {
+    try {
+        return { value: await look() };
+    } catch (error) {
+        return { error: (error as Error).message };
+    }
+}
+
+function sight(error: string | undefined): Sight {
+    return error === undefined ? { seen: true } : { seen: false, error };
+}
+
+/** Highest age of the cached pool, in seconds: while all servers exist, and when one seems gone. */
+const poolMaxAge = { quiet: 60, gone: 3 };
+
+/** The wanted servers, and the control plane's view of them. */
+async function wantedServers({ deployment, controlPlane, timeoutSeconds }: Observers, fresh: boolean) {
+    const look = async (maxAgeSeconds: number) => {
+        const pool = await deployment.pool(maxAgeSeconds);
+        const ask = () => controlPlane.servers(pool.slots, AbortSignal.timeout(timeoutSeconds * 1000));
+        return { ...pool, views: await tryTo(ask) };
+    };
+    const first = await look(fresh ? 0 : poolMaxAge.quiet);
+    const gone = [...(first.views.value ?? [])].some(([, { state }]) => state === "gone");
+    // A server that seems gone may have been replaced by somebody else since the state was read.
+    return gone && !fresh ? look(poolMaxAge.gone) : first;
+}
+
+function unknownServers(views: ReadonlyMap<string, ControlPlaneView> | undefined): string | undefined {
+    const unknown = [...(views ?? [])].filter(([, { state }]) => state === "unknown");
+    return unknown.length === 0 ? undefined : unknown.map(([name, { detail }]) => `${name}: ${detail}`).join("; ");
+}
+
+function balancerState(
+    slot: Slot,
+    states: ReadonlyMap<string, BalancerState> | undefined,
+    consul: readonly ConsulEntry[] | undefined,
+): BalancerState {
+    const address = slot.address ?? consul?.find(({ node }) => node === slot.name)?.address;
+    if (!states || address === undefined) return "unknown";
+    return states.get(address) ?? "absent";
+}

@@ -1,0 +1,2 @@
+/** Replaces packages that a bundle does not need: see `bundles.ts`. */
+export {};

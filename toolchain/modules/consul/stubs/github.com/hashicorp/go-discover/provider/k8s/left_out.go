@@ -1,0 +1,23 @@
+// In place of: *.go
+//
+// Auto-join here is by addresses, or by tags at AWS. Each other cloud brings its SDK along.
+
+package k8s
+
+import (
+	"errors"
+	"log"
+)
+
+// Provider finds nothing.
+type Provider struct{}
+
+// Help says that it is not there.
+func (*Provider) Help() string {
+	return "Kubernetes:\n\n    provider:   \"k8s\", which is not in this build of Consul\n"
+}
+
+// Addrs fails.
+func (*Provider) Addrs(map[string]string, *log.Logger) ([]string, error) {
+	return nil, errors.New("discover-k8s: auto-join at Kubernetes is not in this build of Consul; the official release has it")
+}

@@ -1,0 +1,23 @@
+// In place of: *.go
+//
+// Auto-join here is by addresses, or by tags at AWS. Each other cloud brings its SDK along.
+
+package tencentcloud
+
+import (
+	"errors"
+	"log"
+)
+
+// Provider finds nothing.
+type Provider struct{}
+
+// Help says that it is not there.
+func (*Provider) Help() string {
+	return "Tencent Cloud:\n\n    provider:   \"tencentcloud\", which is not in this build of Consul\n"
+}
+
+// Addrs fails.
+func (*Provider) Addrs(map[string]string, *log.Logger) ([]string, error) {
+	return nil, errors.New("discover-tencentcloud: auto-join at Tencent Cloud is not in this build of Consul; the official release has it")
+}
