@@ -89,7 +89,7 @@ const service = z.strictObject({
         .default({})
         .describe("environment variables; no secrets, because they are stored in plain text"),
     healthCheck: healthCheckSchema
-        .default({ kind: "thrift", method: "ping", framed: false })
+        .prefault({ kind: "thrift", method: "ping" })
         .describe("how to check that it serves"),
     maxConnections: count(1, 1_000_000)
         .default(1000)

@@ -12,6 +12,9 @@ import type { Role } from "./role";
 /** The port of the endpoint. */
 export const gatewayHealthPort = 9191;
 
+/** The name of the endpoint's service on the machine. */
+export const gatewayHealthService = "gateway-health";
+
 /** Arguments of {@link gatewayHealth}. */
 export interface GatewayHealthArgs {
     /** The gateway on this machine. */
@@ -58,6 +61,8 @@ function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: strin
         "backend gateway": [
             `id ${BACKEND_ID}`,
             "mode tcp",
+            // Says what the server answered whenever the result changes.
+            "option log-health-checks",
             "load-server-state-from-file global",
             ...haproxyCheck(service.healthCheck),
             `server gateway ${endpoint(layout.address, service.port)} ${TIMING}`,
@@ -112,7 +117,7 @@ export function gatewayHealth(args: GatewayHealthArgs, layout: Layout): Role {
         ],
         services: [
             {
-                name: "gateway-health",
+                name: gatewayHealthService,
                 description: "Health endpoint of the gateway",
                 argv: haproxyArgv(layout, configPath),
                 user: haproxyUser,

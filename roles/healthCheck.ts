@@ -10,8 +10,14 @@
 export type HealthCheck =
     | {
           readonly kind: "thrift";
-          /** A method without arguments. If it answers with an exception, the server is draining. */
           readonly method: string;
+          /** Default: none. */
+          readonly arguments?: readonly ThriftField[];
+          /**
+           * What it means when the server answers with an exception that the method does not declare. `draining`: it wants no
+           * new connections. `healthy`: it serves, as for a server whose methods all need arguments. Default `draining`.
+           */
+          readonly exception?: "draining" | "healthy";
           /** The service's name, where several share the port (`TMultiplexedProtocol`). */
           readonly service?: string;
           /** Whether messages are preceded by their length (`TFramedTransport`). */
@@ -25,6 +31,14 @@ export type HealthCheck =
           /** The status that means healthy. Default: any from 200 to 299. 404 means draining. */
           readonly status?: number;
       };
+
+/** An argument of a Thrift call, or a field of a structure: its number in the interface definition, its type, its value. */
+export type ThriftField = { readonly id: number } & (
+    | { readonly kind: "bool"; readonly value: boolean }
+    | { readonly kind: "i8" | "i16" | "i32" | "i64" | "double"; readonly value: number }
+    | { readonly kind: "string"; readonly value: string }
+    | { readonly kind: "struct"; readonly fields: readonly ThriftField[] }
+);
 
 /** Thrift's strict binary protocol, version 1: the upper half of the first four bytes. */
 const VERSION = 0x8001_0000;
@@ -46,19 +60,77 @@ function messageStart(type: number, name: string): Buffer {
     return Buffer.concat([start, encoded]);
 }
 
+/** Numbers of the types in the binary protocol, `TType`. */
+const TYPES = { bool: 2, i8: 3, double: 4, i16: 6, i32: 8, i64: 10, string: 11, struct: 12 } as const;
+
+/** A structure: each field with its type and number, then a zero. The arguments of a call are one, too. */
+function structure(fields: readonly ThriftField[]): Buffer {
+    const parts = fields.flatMap((field) => {
+        const head = Buffer.alloc(3);
+        head.writeUInt8(TYPES[field.kind]);
+        head.writeInt16BE(field.id, 1);
+        return [head, fieldValue(field)];
+    });
+    return Buffer.concat([...parts, Buffer.from([0])]);
+}
+
+function fieldValue(field: ThriftField): Buffer {
+    const number = (size: number, write: (bytes: Buffer) => unknown) => {
+        const bytes = Buffer.alloc(size);
+        write(bytes);
+        return bytes;
+    };
+    switch (field.kind) {
+        case "bool":
+            return Buffer.from([field.value ? 1 : 0]);
+        case "i8":
+            return number(1, (bytes) => bytes.writeInt8(field.value));
+        case "i16":
+            return number(2, (bytes) => bytes.writeInt16BE(field.value));
+        case "i32":
+            return number(4, (bytes) => bytes.writeInt32BE(field.value));
+        case "i64":
+            return number(8, (bytes) => bytes.writeBigInt64BE(BigInt(field.value)));
+        case "double":
+            return number(8, (bytes) => bytes.writeDoubleBE(field.value));
+        case "string": {
+            const text = Buffer.from(field.value, "utf8");
+            return Buffer.concat([number(4, (bytes) => bytes.writeInt32BE(text.length)), text]);
+        }
+        case "struct":
+            return structure(field.fields);
+    }
+}
+
 /**
- * A call without arguments in the strict binary protocol, with sequence number 0.
+ * A call in the strict binary protocol, with sequence number 0.
  *
  * @param name the method, with `Service:` before it where services are multiplexed.
+ * @see https://github.com/apache/thrift/blob/master/doc/specs/thrift-binary-protocol.md
  */
-export function thriftCall(name: string, framed: boolean): Buffer {
+export function thriftCall(name: string, framed: boolean, fields: readonly ThriftField[] = []): Buffer {
     const sequence = Buffer.alloc(4);
-    const noArguments = Buffer.from([0]); // the end of a structure without fields
-    const message = Buffer.concat([messageStart(CALL, name), sequence, noArguments]);
+    const message = Buffer.concat([messageStart(CALL, name), sequence, structure(fields)]);
     if (!framed) return message;
     const length = Buffer.alloc(FRAME_HEAD);
     length.writeUInt32BE(message.length);
     return Buffer.concat([length, message]);
+}
+
+/** Bytes between a message's header and the text of an exception that its method does not declare: type, number, length. */
+const EXCEPTION_HEAD = 7;
+/** Bytes of an answer that the log of a failed check shows. */
+const SHOWN_BYTES = 100;
+
+/**
+ * What a failed check says in HAProxy's log: the exception's text, if the answer is one, and the answer's beginning.
+ *
+ * @param head bytes before the exception.
+ */
+function sayAnswer(head: number): string {
+    const text = `%[res.payload(${head + EXCEPTION_HEAD},0),regsub([^ -~]+,.,g)]`;
+    const bytes = `%[res.payload(0,0),bytes(0,${SHOWN_BYTES}),hex]`;
+    return `on-error "the server answered '${text}' (hexadecimal ${bytes})"`;
 }
 
 const hex = (bytes: Buffer) => bytes.toString("hex").toUpperCase();
@@ -90,12 +162,16 @@ export function haproxyCheck(check: HealthCheck): string[] {
             const kinds = (...types: readonly number[]) => `8001000[${types.join("")}]`;
             const enough = (check.framed ? FRAME_HEAD : 0) + FIXED_HEAD + Buffer.byteLength(check.method);
             const expect = `tcp-check expect min-recv ${enough}`;
+            const say = sayAnswer(enough);
+            const isDraining = check.exception !== "healthy";
             return [
                 "option tcp-check",
                 "tcp-check connect linger",
-                `tcp-check send-binary ${thriftCall(call, check.framed).toString("hex")}`,
-                `${expect} comment answer rbinary ^${frame}${kinds(REPLY, EXCEPTION)}(${anyName})`,
-                `${expect} comment draining error-status L7OKC rbinary ^${frame}${kinds(REPLY)}`,
+                `tcp-check send-binary ${thriftCall(call, check.framed, check.arguments).toString("hex")}`,
+                `${expect} comment answer ${say} rbinary ^${frame}${kinds(REPLY, EXCEPTION)}(${anyName})`,
+                ...(isDraining
+                    ? [`${expect} comment draining ${say} error-status L7OKC rbinary ^${frame}${kinds(REPLY)}`]
+                    : []),
             ];
         }
     }

@@ -9,6 +9,7 @@ import { fingerprint, type ProcessMachine } from "../../programs/supervisor/desc
 import {
     createMachine,
     hasItsFiles,
+    lastLines,
     type MachineHome,
     machineDirectory,
     readMachine,
@@ -17,6 +18,7 @@ import {
     waitUntilReady,
 } from "../../programs/supervisor/machine";
 import { type MachineRecord, readLiveRecord } from "../../programs/supervisor/record";
+import { gatewayHealthService } from "../../roles/gatewayHealth";
 import { type ToolName, toolPath, toolPaths } from "../../toolchain";
 import { packageLoader, SourceBundles } from "../../toolchain/bundles";
 import { deployedEnvironment } from "../../toolchain/deployed";
@@ -124,7 +126,12 @@ async function passGates(inputs: InstanceInputs, gates: readonly ReadinessCondit
         else if (gate.kind === "quorum") await waitForQuorum(gate.servers);
         else if (gate.kind === "rotation") {
             const { balancers, address, timeoutSeconds } = gate;
-            await waitForRotation(balancers, address, timeoutSeconds === undefined ? undefined : 1000 * timeoutSeconds);
+            const timeout = timeoutSeconds === undefined ? undefined : 1000 * timeoutSeconds;
+            await waitForRotation(balancers, address, timeout).catch((error: Error) => {
+                // It says what the server answered to the last health check.
+                const directory = machineDirectory(machinesOf(inputs), inputs.machine.name);
+                throw new Error(`${error.message}${lastLines(directory, gatewayHealthService)}`);
+            });
         } else await waitForServing(gate.balancer, gate.others);
     }
 }

@@ -315,7 +315,7 @@ function stopTime(machine: ProcessMachine): number {
 }
 
 /** The last lines of a service's log, to append to a message. */
-function lastLines(directory: string, service: string): string {
+export function lastLines(directory: string, service: string): string {
     const path = join(directory, machineFiles.log, `${service}.log`);
     try {
         const lines = readFileSync(path, "utf8").trimEnd().split("\n").slice(-5);

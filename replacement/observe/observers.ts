@@ -32,17 +32,24 @@ export type Observe = (fresh: boolean) => Promise<Observation>;
 
 /** An {@link Observe} from observers. */
 export function observeWith(observers: Observers): Observe {
+    /** Since when, in seconds, there have been gateways that are in no slot of the state. */
+    let strangers: ReadonlyMap<string, number> = new Map();
     return async (fresh) => {
-        const [wanted, consul, pause, asked, ...balancers] = await Promise.all([
+        const [first, consul, pause, asked, ...balancers] = await Promise.all([
             tryTo(() => wantedServers(observers, fresh)),
             tryTo(async () => observers.consul && (await consulHealth(observers.consul, observers.service))),
             tryTo(() => observers.store.pause()),
             tryTo(async () => observers.commands?.request()),
             ...observers.balancers.map((balancer) => tryTo(() => balancerStates(balancer, observers.timeoutSeconds))),
         ]);
+        const time = observers.clock.now();
+        const found = strangersTo(first.value?.slots ?? [], observers.consul ? consul.value : undefined, balancers);
+        strangers = new Map([...found].map((stranger) => [stranger, strangers.get(stranger) ?? time]));
+        // Somebody changes the pool, and the state will say so. Rules about most of the pool must not go by its former size.
+        const isNews = [...strangers.values()].some((since) => time - since < strangerSeconds);
+        const wanted = isNews && !fresh ? await tryTo(() => wantedServers(observers, false, poolMaxAge.gone)) : first;
         const { slots = [], stateVersion, views } = wanted.value ?? {};
         const states = new Map(observers.balancers.map(({ name }, index) => [name, balancers[index]?.value] as const));
-        const time = observers.clock.now();
         const request = asked.value && time - asked.value.when < requestLifetime ? asked.value : undefined;
         const switched = pause.error === undefined ? pause.value : ("unknown" as const);
         return {
@@ -87,17 +94,48 @@ function sight(error: string | undefined): Sight {
 /** Highest age of the cached pool, in seconds: while all servers exist, and when one seems gone. */
 const poolMaxAge = { quiet: 60, gone: 3 };
 
-/** The wanted servers, and the control plane's view of them. */
-async function wantedServers({ deployment, controlPlane, timeoutSeconds }: Observers, fresh: boolean) {
+/**
+ * How long a registered gateway that is in no slot makes the state be read more often, in seconds. The state tells of a new
+ * machine once it serves; one that nobody tells of for so long is not the deployment's.
+ */
+const strangerSeconds = 900;
+
+/** The wanted servers, and the control plane's view of them. @param quiet the highest age of the pool, in seconds. */
+async function wantedServers(
+    { deployment, controlPlane, timeoutSeconds }: Observers,
+    fresh: boolean,
+    quiet = poolMaxAge.quiet,
+) {
     const look = async (maxAgeSeconds: number) => {
         const pool = await deployment.pool(maxAgeSeconds);
         const ask = () => controlPlane.servers(pool.slots, AbortSignal.timeout(timeoutSeconds * 1000));
         return { ...pool, views: await tryTo(ask) };
     };
-    const first = await look(fresh ? 0 : poolMaxAge.quiet);
+    const first = await look(fresh ? 0 : quiet);
     const gone = [...(first.views.value ?? [])].some(([, { state }]) => state === "gone");
     // A server that seems gone may have been replaced by somebody else since the state was read.
     return gone && !fresh ? look(poolMaxAge.gone) : first;
+}
+
+/**
+ * Gateways that no slot holds: registered in Consul under another name, or by another server of a slot's name. Without Consul:
+ * addresses to which a balancer sends calls.
+ */
+function strangersTo(
+    slots: readonly Slot[],
+    consul: readonly ConsulEntry[] | undefined,
+    balancers: readonly Attempted<ReadonlyMap<string, BalancerState>>[],
+): Set<string> {
+    if (consul) {
+        const isKnown = ({ node, incarnation }: ConsulEntry) =>
+            slots.some(({ name, serverId }) => name === node && (incarnation ?? serverId) === serverId);
+        const unknown = consul.filter((entry) => !isKnown(entry));
+        return new Set(unknown.map(({ node, incarnation = "" }) => `${node} ${incarnation}`));
+    }
+    const used = balancers.flatMap(({ value = [] }) =>
+        [...value].flatMap(([at, state]) => (state === "up" ? [at] : [])),
+    );
+    return new Set(used.filter((at) => slots.every(({ address }) => address !== undefined && address !== at)));
 }
 
 function unknownServers(views: ReadonlyMap<string, ControlPlaneView> | undefined): string | undefined {

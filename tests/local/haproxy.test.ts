@@ -19,6 +19,11 @@ const checks: Record<string, HealthCheck> = {
     thrift,
     framed: { kind: "thrift", method: "ping", framed: true },
     multiplexed: { kind: "thrift", method: "getAPIVersion", service: "Airavata", framed: false },
+    "with arguments": {
+        ...thrift,
+        arguments: [{ id: 1, kind: "struct", fields: [{ id: 1, kind: "string", value: 'it\'s "quoted" %[x]' }] }],
+        exception: "healthy",
+    },
     tcp: { kind: "tcp" },
     http: { kind: "http", path: "/it's?a=b#c" },
     "http with a status": { kind: "http", path: "/health", status: 204 },
@@ -226,10 +231,9 @@ describe("HAProxy", function () {
     });
 
     describe("as a gateway's health endpoint", () => {
-        async function startEndpoint(healthCheck: HealthCheck, port: number, address: string) {
+        async function startEndpoint(healthCheck: HealthCheck, port: number, address: string, directory = folder()) {
             const layout = processLayout("gw-test", address);
             const role = gatewayHealth({ service: { port, healthCheck }, haproxyVersion: "2.6" }, layout);
-            const directory = folder();
             writeRole(directory, role);
             const argv = role.services[0]?.argv ?? [];
             const run = new TestProcess([haproxy, ...argv.slice(1)], directory, join(directory, "log"));
@@ -265,6 +269,18 @@ describe("HAProxy", function () {
             await toSay(200, ask);
             await a.kill();
             await toSay(503, ask);
+        });
+
+        it("says in its log what the gateway answers when a check fails", async () => {
+            const address = testNetwork()(1);
+            const a = await gateway(address);
+            a.health = "exception";
+            const directory = folder();
+            const ask = await startEndpoint(thrift, 9190, address, directory);
+            const log = () => readFileSync(join(directory, "log"), "utf8");
+            await waitFor("the answer", () => /the server answered 'Draining'/.test(log()), 3_000);
+            a.health = "reply";
+            await toSay(200, ask);
         });
 
         it("answers beside many connections without a request, and ends those", async () => {

@@ -398,4 +398,50 @@ describe("an observation", () => {
         await observeWith({ ...observers, deployment, controlPlane: { servers } })(true);
         assert.deepEqual(ages, [60, 60, 3, 0]);
     });
+
+    describe("when the pool grows", () => {
+        let state: Slot[];
+        let ages: number[];
+        const deployment = {
+            pool: async (age: number) => {
+                ages.push(age);
+                return { slots: state };
+            },
+        };
+        beforeEach(() => {
+            state = slots;
+            ages = [];
+        });
+        const names = async (observe: ReturnType<typeof observeWith>) =>
+            (await observe(false)).slots.map(({ slot }) => slot);
+
+        it("knows of it as soon as the state does, if a gateway that is in no slot registers", async () => {
+            const observe = observeWith({ ...observers, deployment });
+            await observe(false);
+            server.answers.set(health, { body: [entry("gw-1", ["passing"]), entry("gw-2", ["passing"])] });
+            assert.deepEqual(await names(observe), ["gw-0", "gw-1"]);
+            state = [...slots, { name: "gw-2", urn: "urn:gw-2", serverId: "c", address: "10.0.0.3" }];
+            assert.deepEqual(await names(observe), ["gw-0", "gw-1", "gw-2"]);
+            assert.deepEqual(ages, [60, 60, 3, 60]);
+        });
+
+        it("does not read the state often for ever for a stranger that stays", async () => {
+            let now = NOW;
+            const clock = { ...observers.clock, now: () => now };
+            const observe = observeWith({ ...observers, deployment, clock });
+            server.answers.set(health, { body: [entry("gw-9", ["passing"])] });
+            await observe(false);
+            now += 900;
+            await observe(false);
+            assert.deepEqual(ages, [60, 3, 60]);
+        });
+
+        it("goes by the balancers where there is no Consul", async () => {
+            state = [{ name: "gw-0", urn: "urn:gw-0", serverId: "a", address: "10.0.0.1" }];
+            const observe = observeWith({ ...observers, deployment, consul: undefined });
+            await observe(false);
+            await observe(false);
+            assert.deepEqual(ages, [60, 3, 60, 3]);
+        });
+    });
 });

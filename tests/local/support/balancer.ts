@@ -110,7 +110,11 @@ export class FakeGateway {
         const isCheck = name.toString() === "ping";
         if (isCheck && this.health === "silence") return;
         const type = isCheck && this.health === "exception" ? 3 : 2;
-        const reply = Buffer.concat([Buffer.from([0x80, 1, 0, type, 0, 0, 0, name.length]), name, Buffer.alloc(5)]);
+        const head = Buffer.from([0x80, 1, 0, type, 0, 0, 0, name.length]);
+        const text = Buffer.from("Draining");
+        const exception = Buffer.concat([Buffer.from([11, 0, 1, 0, 0, 0, text.length]), text]);
+        const body = Buffer.concat([...(type === 3 ? [exception] : []), Buffer.from([0])]);
+        const reply = Buffer.concat([head, name, Buffer.alloc(4), body]);
         const send = () => socket.write(reply);
         if (isCheck) {
             if (type === 2) this.passes += 1;

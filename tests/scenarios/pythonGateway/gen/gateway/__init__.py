@@ -1,1 +1,1 @@
-__all__ = ['ttypes', 'constants', 'GatewayApi', 'Version']
+__all__ = ['ttypes', 'constants', 'GatewayApi', 'Users', 'Airavata']

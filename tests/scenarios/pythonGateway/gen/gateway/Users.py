@@ -20,16 +20,23 @@ all_structs = []
 
 class Iface(object):
     """
-    A second service on the same port, so that the server is a multiplexed one.
+    A second service on the same port, so that the server is a multiplexed one. All methods need arguments, too.
 
     """
-    def getVersion(self):
+    def isUserExists(self, authzToken, gatewayId, userName):
+        """
+        Parameters:
+         - authzToken
+         - gatewayId
+         - userName
+
+        """
         pass
 
 
 class Client(Iface):
     """
-    A second service on the same port, so that the server is a multiplexed one.
+    A second service on the same port, so that the server is a multiplexed one. All methods need arguments, too.
 
     """
     def __init__(self, iprot, oprot=None):
@@ -38,18 +45,28 @@ class Client(Iface):
             self._oprot = oprot
         self._seqid = 0
 
-    def getVersion(self):
-        self.send_getVersion()
-        return self.recv_getVersion()
+    def isUserExists(self, authzToken, gatewayId, userName):
+        """
+        Parameters:
+         - authzToken
+         - gatewayId
+         - userName
 
-    def send_getVersion(self):
-        self._oprot.writeMessageBegin('getVersion', TMessageType.CALL, self._seqid)
-        args = getVersion_args()
+        """
+        self.send_isUserExists(authzToken, gatewayId, userName)
+        return self.recv_isUserExists()
+
+    def send_isUserExists(self, authzToken, gatewayId, userName):
+        self._oprot.writeMessageBegin('isUserExists', TMessageType.CALL, self._seqid)
+        args = isUserExists_args()
+        args.authzToken = authzToken
+        args.gatewayId = gatewayId
+        args.userName = userName
         args.write(self._oprot)
         self._oprot.writeMessageEnd()
         self._oprot.trans.flush()
 
-    def recv_getVersion(self):
+    def recv_isUserExists(self):
         iprot = self._iprot
         (fname, mtype, rseqid) = iprot.readMessageBegin()
         if mtype == TMessageType.EXCEPTION:
@@ -57,19 +74,19 @@ class Client(Iface):
             x.read(iprot)
             iprot.readMessageEnd()
             raise x
-        result = getVersion_result()
+        result = isUserExists_result()
         result.read(iprot)
         iprot.readMessageEnd()
         if result.success is not None:
             return result.success
-        raise TApplicationException(TApplicationException.MISSING_RESULT, "getVersion failed: unknown result")
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "isUserExists failed: unknown result")
 
 
 class Processor(Iface, TProcessor):
     def __init__(self, handler):
         self._handler = handler
         self._processMap = {}
-        self._processMap["getVersion"] = Processor.process_getVersion
+        self._processMap["isUserExists"] = Processor.process_isUserExists
         self._on_message_begin = None
 
     def on_message_begin(self, func):
@@ -92,13 +109,13 @@ class Processor(Iface, TProcessor):
             self._processMap[name](self, seqid, iprot, oprot)
         return True
 
-    def process_getVersion(self, seqid, iprot, oprot):
-        args = getVersion_args()
+    def process_isUserExists(self, seqid, iprot, oprot):
+        args = isUserExists_args()
         args.read(iprot)
         iprot.readMessageEnd()
-        result = getVersion_result()
+        result = isUserExists_result()
         try:
-            result.success = self._handler.getVersion()
+            result.success = self._handler.isUserExists(args.authzToken, args.gatewayId, args.userName)
             msg_type = TMessageType.REPLY
         except TTransport.TTransportException:
             raise
@@ -110,7 +127,7 @@ class Processor(Iface, TProcessor):
             logging.exception('Unexpected exception in handler')
             msg_type = TMessageType.EXCEPTION
             result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
-        oprot.writeMessageBegin("getVersion", msg_type, seqid)
+        oprot.writeMessageBegin("isUserExists", msg_type, seqid)
         result.write(oprot)
         oprot.writeMessageEnd()
         oprot.trans.flush()
@@ -118,8 +135,20 @@ class Processor(Iface, TProcessor):
 # HELPER FUNCTIONS AND STRUCTURES
 
 
-class getVersion_args(object):
+class isUserExists_args(object):
+    """
+    Attributes:
+     - authzToken
+     - gatewayId
+     - userName
 
+    """
+
+
+    def __init__(self, authzToken=None, gatewayId=None, userName=None,):
+        self.authzToken = authzToken
+        self.gatewayId = gatewayId
+        self.userName = userName
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -130,6 +159,22 @@ class getVersion_args(object):
             (fname, ftype, fid) = iprot.readFieldBegin()
             if ftype == TType.STOP:
                 break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.authzToken = AuthzToken()
+                    self.authzToken.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.gatewayId = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.userName = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -139,11 +184,29 @@ class getVersion_args(object):
         if oprot._fast_encode is not None and self.thrift_spec is not None:
             oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
             return
-        oprot.writeStructBegin('getVersion_args')
+        oprot.writeStructBegin('isUserExists_args')
+        if self.authzToken is not None:
+            oprot.writeFieldBegin('authzToken', TType.STRUCT, 1)
+            self.authzToken.write(oprot)
+            oprot.writeFieldEnd()
+        if self.gatewayId is not None:
+            oprot.writeFieldBegin('gatewayId', TType.STRING, 2)
+            oprot.writeString(self.gatewayId.encode('utf-8') if sys.version_info[0] == 2 else self.gatewayId)
+            oprot.writeFieldEnd()
+        if self.userName is not None:
+            oprot.writeFieldBegin('userName', TType.STRING, 3)
+            oprot.writeString(self.userName.encode('utf-8') if sys.version_info[0] == 2 else self.userName)
+            oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
 
     def validate(self):
+        if self.authzToken is None:
+            raise TProtocolException(message='Required field authzToken is unset!')
+        if self.gatewayId is None:
+            raise TProtocolException(message='Required field gatewayId is unset!')
+        if self.userName is None:
+            raise TProtocolException(message='Required field userName is unset!')
         return
 
     def __repr__(self):
@@ -156,12 +219,16 @@ class getVersion_args(object):
 
     def __ne__(self, other):
         return not (self == other)
-all_structs.append(getVersion_args)
-getVersion_args.thrift_spec = (
+all_structs.append(isUserExists_args)
+isUserExists_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'authzToken', [AuthzToken, None], None, ),  # 1
+    (2, TType.STRING, 'gatewayId', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'userName', 'UTF8', None, ),  # 3
 )
 
 
-class getVersion_result(object):
+class isUserExists_result(object):
     """
     Attributes:
      - success
@@ -182,8 +249,8 @@ class getVersion_result(object):
             if ftype == TType.STOP:
                 break
             if fid == 0:
-                if ftype == TType.STRING:
-                    self.success = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                if ftype == TType.BOOL:
+                    self.success = iprot.readBool()
                 else:
                     iprot.skip(ftype)
             else:
@@ -195,10 +262,10 @@ class getVersion_result(object):
         if oprot._fast_encode is not None and self.thrift_spec is not None:
             oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
             return
-        oprot.writeStructBegin('getVersion_result')
+        oprot.writeStructBegin('isUserExists_result')
         if self.success is not None:
-            oprot.writeFieldBegin('success', TType.STRING, 0)
-            oprot.writeString(self.success.encode('utf-8') if sys.version_info[0] == 2 else self.success)
+            oprot.writeFieldBegin('success', TType.BOOL, 0)
+            oprot.writeBool(self.success)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -216,9 +283,9 @@ class getVersion_result(object):
 
     def __ne__(self, other):
         return not (self == other)
-all_structs.append(getVersion_result)
-getVersion_result.thrift_spec = (
-    (0, TType.STRING, 'success', 'UTF8', None, ),  # 0
+all_structs.append(isUserExists_result)
+isUserExists_result.thrift_spec = (
+    (0, TType.BOOL, 'success', None, None, ),  # 0
 )
 fix_spec(all_structs)
 del all_structs
