@@ -14,7 +14,11 @@ const DEPTH = 3;
 /** A field of a structure, or an argument: its number, its type and its value. */
 function field(depth: number): z.ZodType<ThriftField> {
     const head = { id: z.int().min(-32768).max(32767).describe("its number in the interface definition") };
-    const whole = (bits: number) => z.int().min(-(2 ** (bits - 1))).max(2 ** (bits - 1) - 1);
+    const whole = (bits: number) =>
+        z
+            .int()
+            .min(-(2 ** (bits - 1)))
+            .max(2 ** (bits - 1) - 1);
     const scalars = [
         z.strictObject({ ...head, kind: z.literal("bool"), value: z.boolean() }),
         z.strictObject({ ...head, kind: z.literal("i8"), value: whole(8) }),

@@ -88,9 +88,7 @@ const service = z.strictObject({
         )
         .default({})
         .describe("environment variables; no secrets, because they are stored in plain text"),
-    healthCheck: healthCheckSchema
-        .prefault({ kind: "thrift", method: "ping" })
-        .describe("how to check that it serves"),
+    healthCheck: healthCheckSchema.prefault({ kind: "thrift", method: "ping" }).describe("how to check that it serves"),
     maxConnections: count(1, 1_000_000)
         .default(1000)
         .describe(
