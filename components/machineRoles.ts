@@ -84,7 +84,6 @@ export function balancerRole(
     const haproxy = () => ({
         port,
         ...listen,
-        healthCheck: service.healthCheck,
         networks,
         slots,
         maxConnections: service.maxConnections,

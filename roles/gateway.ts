@@ -2,6 +2,7 @@ import { type DrainSettings, GONE } from "../programs/drain/main";
 import { type Binary, type Layout, type Service, secretRef } from "../programs/machine";
 import { consulApi } from "./consul";
 import { registrationId } from "./consulAgent";
+import { gatewayHealthService } from "./gatewayHealth";
 import { nodeBinary } from "./node";
 import type { Role } from "./role";
 import { serfRpc } from "./serf";
@@ -68,8 +69,9 @@ export function gateway(args: GatewayArgs, layout: Layout): Role {
         argv: args.argv(layout),
         environment: args.environment,
         user: gatewayUser,
-        // Stops first, while the agent through which it deregisters still runs.
-        after: [args.registry.kind],
+        // Stops first, while the agent through which it deregisters still runs, and the endpoint that tells the balancers that it
+        // drains. Without an answer they would cut its connections.
+        after: [args.registry.kind, gatewayHealthService],
         ready: { kind: "tcp", host: layout.address, port: args.port },
         beforeStop: [leave],
         ...(atOnce ? { afterStop: [[...leave, GONE]] } : {}),

@@ -1,6 +1,7 @@
 /**
- * A gateway machine's health endpoint: HAProxy checks the gateway exactly as the balancers do, and answers HTTP
- * requests with the result. Consul's HTTP check and clouds' health checks use it, so none of them has to speak Thrift.
+ * A gateway machine's health endpoint: HAProxy checks the gateway as its configuration says, and answers HTTP requests with the
+ * result. The balancers, Consul's HTTP check and clouds' health checks use it. So each gateway is judged by the check that it was
+ * deployed with, also while a change of the check is under way, and none of them has to speak Thrift.
  */
 
 import { endpoint } from "../lib/endpoint";
@@ -23,13 +24,31 @@ export interface GatewayHealthArgs {
     readonly haproxyVersion: string;
 }
 
-/** URL of the endpoint: 200 if the gateway takes new connections, 503 if it is broken or draining. */
+const PATH = "/health";
+
+/** URL of the endpoint: 200 if the gateway takes new connections, 404 if it drains, 503 if it is broken. */
 export function healthUrl(layout: Pick<Layout, "address">): string {
-    return `http://${endpoint(layout.address, gatewayHealthPort)}/health`;
+    return `http://${endpoint(layout.address, gatewayHealthPort)}${PATH}`;
 }
 
-/** One pass is enough to recover: Consul and clouds want several passes anyhow. */
-const TIMING = "check inter 500ms fastinter 200ms fall 2 rise 1";
+/**
+ * HAProxy's directives for a section whose servers are gateways, to check them by their endpoints. 404 means to HAProxy: no new
+ * connections, but existing ones go on (state NOLB).
+ */
+export const endpointCheck: readonly string[] = [
+    "option httpchk",
+    `http-check connect port ${gatewayHealthPort} linger`,
+    `http-check send meth GET uri ${PATH} ver HTTP/1.1 hdr Host gateway hdr Connection close`,
+    "http-check expect status 200",
+    "http-check disable-on-404",
+];
+
+/**
+ * Checks of the gateway, milliseconds: interval, interval after a failure, and timeout. A gateway that hangs is found within
+ * 100 + 275 + 25 + 275 = 675 ms. One pass is enough to recover: balancers, Consul and clouds want several passes anyhow.
+ */
+const CHECK = { every: 100, again: 25, timeout: 275 } as const;
+const TIMING = `check inter ${CHECK.every}ms fastinter ${CHECK.again}ms fall 2 rise 1`;
 
 /**
  * Connections at a time, and below how long each may take for its request. Whoever opens idle connections must not make Consul
@@ -40,13 +59,20 @@ const CONNECTIONS = 1_000;
 /** The backend's number, given so that the state file can name it. */
 const BACKEND_ID = 1000;
 
+/** What the endpoint answers, in the order of its decision. A server that drains is up and may get no new connection. */
+const answers = [
+    { status: 200, text: "healthy", when: "nbsrv(gateway) gt 0" },
+    { status: 404, text: "draining", when: "srv_is_up(gateway/gateway)" },
+    { status: 503, text: "unhealthy", when: undefined },
+] as const;
+
 /** The endpoint's configuration. */
 function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: string): string {
     return haproxyFile({
         global: [`maxconn ${CONNECTIONS}`, "nbthread 1", `server-state-file ${stateFile}`],
         defaults: [
             connectTimeout,
-            "timeout check 500ms",
+            `timeout check ${CHECK.timeout}ms`,
             "timeout client 5s",
             "timeout server 5s",
             "timeout http-request 1s",
@@ -54,9 +80,11 @@ function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: strin
         "frontend health": [
             "mode http",
             `bind ${endpoint(layout.address, gatewayHealthPort)}`,
-            "monitor-uri /health",
-            "monitor fail if { nbsrv(gateway) lt 1 }",
-            "http-request deny deny_status 404",
+            `http-request deny unless { path ${PATH} }`,
+            ...answers.map(
+                ({ status, text, when }) =>
+                    `http-request return status ${status} content-type text/plain string "${text}"${when ? ` if { ${when} }` : ""}`,
+            ),
         ],
         "backend gateway": [
             `id ${BACKEND_ID}`,

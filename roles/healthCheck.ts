@@ -1,5 +1,5 @@
 /**
- * How to tell that a gateway serves, and the same check in HAProxy's configuration.
+ * How to tell that a gateway serves, and the same check in the configuration of the HAProxy that is its health endpoint.
  *
  * A TCP check passes for a process that is stopped, because the kernel still accepts connections for it. The usual
  * check is therefore a Thrift call. A reply means that the gateway serves. An exception means that it is draining: no

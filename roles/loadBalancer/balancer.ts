@@ -3,6 +3,7 @@
 import { endpoint } from "../../lib/endpoint";
 import type { Layout } from "../../programs/machine";
 import type { ReconcilerSettings } from "../../programs/reconciler/settings";
+import { endpointCheck } from "../gatewayHealth";
 import {
     checkCounts,
     connectTimeout,
@@ -12,7 +13,6 @@ import {
     haproxyProgram,
     haproxyUser,
 } from "../haproxy";
-import { type HealthCheck, haproxyCheck } from "../healthCheck";
 import { nodeBinary } from "../node";
 import type { Role } from "../role";
 
@@ -31,7 +31,6 @@ export interface HaproxyBalancerArgs {
     readonly port: number;
     /** The address at which clients call it. Default the machine's own; `0.0.0.0` where it may have others. */
     readonly listen?: string;
-    readonly healthCheck: HealthCheck;
     /** Client connections at a time; each takes two of HAProxy's file descriptors. More wait to be accepted. Default 8,000. */
     readonly maxClients?: number;
     /** Largest number of gateways; at least 16 are made. */
@@ -79,9 +78,10 @@ const FEWEST_SLOTS = 16;
 /** Connections left for the status page. Without them clients could make whoever watches it find the balancer dead. */
 const STATUS_CONNECTIONS = 100;
 /**
- * Health checks, milliseconds: interval, interval after a failure, and timeout. A gateway that hangs is down after at
- * most 200 + 350 + 50 + 350 = 950 ms, before clients with a deadline of one second give up and reconnect. Until then
- * the connections that hang there steer new ones away from it, because `balance` goes by their number.
+ * Health checks of the gateways' endpoints, milliseconds: interval, interval after a failure, and timeout. A machine that hangs
+ * is down after at most 200 + 350 + 50 + 350 = 950 ms. So is a gateway that hangs, after the 675 ms in which its endpoint finds
+ * it and 200 + 50 more: before clients with a deadline of one second give up and reconnect. Until then the connections that
+ * hang there steer new ones away from it, because `balance` goes by their number.
  */
 const CHECK = { every: 200, again: 50, timeout: 350 } as const;
 /** Time that a stopping balancer leaves to calls in flight, seconds. */
@@ -153,7 +153,7 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
             // Only during a reload there is a state to load; see `programs/reconciler/reloadBalancer.ts`.
             "load-server-state-from-file global",
             ...keepAlive("srv"),
-            ...haproxyCheck(args.healthCheck),
+            ...endpointCheck,
             `default-server ${server}`,
             `server-template gw 1-${Math.max(FEWEST_SLOTS, args.slots)} ${EMPTY}`,
         ],

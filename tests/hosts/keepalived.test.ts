@@ -54,7 +54,6 @@ describe("the balancers' shared address, on booted machines", function () {
                         {
                             port: PORTS.clients,
                             listen: "0.0.0.0",
-                            healthCheck: { kind: "tcp" },
                             slots: 2,
                             networks: ["198.18.0.0/15"],
                             maxConnections: 10,

@@ -53,8 +53,8 @@ describe("HAProxy", function () {
         return directory;
     }
 
-    async function gateway(address: string): Promise<FakeGateway> {
-        const made = await new FakeGateway(address).start();
+    async function gateway(address: string, hasEndpoint = true): Promise<FakeGateway> {
+        const made = await new FakeGateway(address, 9190, hasEndpoint).start();
         cleanups.push(() => made.kill());
         return made;
     }
@@ -73,7 +73,7 @@ describe("HAProxy", function () {
             const service = { port: 9190, healthCheck };
             const balancer = haproxyBalancer(
                 {
-                    ...service,
+                    port: service.port,
                     slots: 20,
                     networks: ["127.0.0.0/8"],
                     maxConnections: 100,
@@ -250,9 +250,9 @@ describe("HAProxy", function () {
         const toSay = (status: number, ask: () => Promise<number>) =>
             waitFor(`the endpoint to answer ${status}`, async () => (await ask()) === status, 4_000, 20);
 
-        it("answers 503 until the gateway has passed a check, then 200, and 503 if it drains, hangs or is dead", async () => {
+        it("answers 503 until the gateway has passed a check, then 200, 404 while it drains, and 503 if it hangs or is dead", async () => {
             const address = testNetwork()(1);
-            const a = await gateway(address);
+            const a = await gateway(address, false);
             a.health = "silence";
             const ask = await startEndpoint(thrift, 9190, address);
             const first = await waitFor("the endpoint to answer", ask, 3_000, 5);
@@ -260,7 +260,7 @@ describe("HAProxy", function () {
             a.health = "reply";
             await toSay(200, ask);
             a.health = "exception";
-            await toSay(503, ask);
+            await toSay(404, ask);
             a.health = "reply";
             await toSay(200, ask);
             a.health = "silence";
@@ -273,7 +273,7 @@ describe("HAProxy", function () {
 
         it("says in its log what the gateway answers when a check fails", async () => {
             const address = testNetwork()(1);
-            const a = await gateway(address);
+            const a = await gateway(address, false);
             a.health = "exception";
             const directory = folder();
             const ask = await startEndpoint(thrift, 9190, address, directory);
@@ -285,7 +285,7 @@ describe("HAProxy", function () {
 
         it("answers beside many connections without a request, and ends those", async () => {
             const address = testNetwork()(1);
-            await gateway(address);
+            await gateway(address, false);
             const ask = await startEndpoint(thrift, 9190, address);
             await toSay(200, ask);
             const idle = Array.from({ length: 200 }, () => connect(9191, address));

@@ -172,7 +172,7 @@ describe("a gateway in another language", function () {
 
     // The guide's examples, with the server's own port and health check.
     describe("as Apache Airavata 0.21, with one service that is not multiplexed", () => {
-        it("takes the place of another server and its health check without a failed call", async () => {
+        it("takes the place of another server", async () => {
             await deployAs("apiserver", { kind: "thrift", method: "getAPIVersion" }, 8930);
             await inRotation(2);
             await calls("kill -9", async () => {
@@ -181,6 +181,29 @@ describe("a gateway in another language", function () {
                 await inRotation(2);
             });
         });
+
+        it("keeps its capacity while its port and its health check change to ones that the running servers fail", () =>
+            calls("new port and health check", async () => {
+                const deployed = deployAs("both", complete, 8931);
+                let fewest = 2;
+                let isDone = false;
+                const watched = waitFor(
+                    "the deployment",
+                    async () => {
+                        const counts = await Promise.all(BALANCERS.map(used));
+                        fewest = Math.min(fewest, ...counts.map(({ length }) => length));
+                        return isDone;
+                    },
+                    120_000,
+                    20,
+                );
+                await deployed.finally(() => {
+                    isDone = true;
+                });
+                await watched;
+                await inRotation(2);
+                assert.ok(fewest >= 1, "each balancer always had a gateway");
+            }));
     });
 
     describe("as Apache Airavata after 0.21, which has a health page", () => {

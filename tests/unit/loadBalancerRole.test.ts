@@ -19,7 +19,6 @@ const cloud: Layout = {
 const args = {
     service: "gateway-sample",
     port: 9190,
-    healthCheck: { kind: "thrift", method: "ping", framed: false },
     slots: 2,
     networks: ["127.90.0.0/24"],
     maxConnections: 1000,

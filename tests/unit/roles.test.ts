@@ -91,7 +91,6 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
                     service: "gateway-sample",
                     datacenter: "dc1",
                     port: 9190,
-                    healthCheck,
                     slots: 16,
                     networks: ["10.0.0.0/16"],
                     maxConnections: 1000,
@@ -143,7 +142,6 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
             serfHaproxy(
                 {
                     port: 9190,
-                    healthCheck,
                     slots: 16,
                     networks: ["10.0.0.0/16"],
                     maxConnections: 1000,
@@ -162,6 +160,7 @@ const machines: Readonly<Record<string, () => ProcessMachine>> = {
         const role = mergeRoles(
             "gateway",
             serfAgent({ cluster: serf, tags: serfTags.gateway(9190) }, layout),
+            gatewayHealth({ service: { port: 9190, healthCheck }, haproxyVersion: "2.6" }, layout),
             gateway(
                 {
                     name: "gateway-sample",

@@ -12,6 +12,7 @@ import {
     symlinkSync,
     writeFileSync,
 } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -20,6 +21,7 @@ import { HaproxyRuntime } from "../../../clients/haproxyRuntime";
 import { waitFor } from "../../../lib/wait";
 import type { Backend } from "../../../programs/reconciler/backends";
 import type { ReconcilerStatus } from "../../../programs/reconciler/status";
+import { gatewayHealthPort } from "../../../roles/gatewayHealth";
 import { thriftCall } from "../../../roles/healthCheck";
 import { balancerStatusUrl, type HaproxyBalancerArgs, haproxyBalancer } from "../../../roles/loadBalancer/balancer";
 import { processLayout } from "../../../roles/render/process";
@@ -38,28 +40,36 @@ export function testNetwork(): (host: number) => string {
     return (host) => `${network}.${host}`;
 }
 
-/** How a {@link FakeGateway} answers the health check `ping`. */
+/** How a {@link FakeGateway} answers the health check `ping`, and its machine's endpoint those of balancers. */
 export type Health = "reply" | "exception" | "silence";
 
 /**
- * A Thrift server, unframed. It answers every call with an empty result, `ping` as `health` says, and the method `slow`
- * only once {@link release} is called.
+ * A Thrift server, unframed, and the health endpoint of its machine. It answers every call with an empty result, `ping` as
+ * `health` says, and the method `slow` only once {@link release} is called.
  */
 export class FakeGateway {
     health: Health = "reply";
     /** Number of calls answered, without health checks. */
     calls = 0;
-    /** Number of health checks answered with a reply. */
+    /** Number of balancers' health checks that passed. */
     passes = 0;
     /** Number of calls that came before the first health check was answered. */
     early = 0;
     private readonly sockets = new Set<Socket>();
     private readonly held: (() => void)[] = [];
     private server: Server | undefined;
+    private readonly endpoint = createHttpServer((_, response) => {
+        if (!this.server || this.health === "silence") response.statusCode = 503;
+        else if (this.health === "exception") response.statusCode = 404;
+        else this.passes += 1;
+        response.end();
+    });
 
     constructor(
         readonly address: string,
         readonly port = 9190,
+        /** Whether it also stands for its machine's health endpoint. */
+        private readonly hasEndpoint = true,
     ) {}
 
     async start(): Promise<this> {
@@ -69,6 +79,13 @@ export class FakeGateway {
             server.on("error", fail);
             server.listen(this.port, this.address, done);
         });
+        const { endpoint } = this;
+        if (this.hasEndpoint && !endpoint.listening) {
+            await new Promise<void>((done, fail) => {
+                endpoint.on("error", fail);
+                endpoint.listen(gatewayHealthPort, this.address, done);
+            });
+        }
         return this;
     }
 
@@ -78,7 +95,9 @@ export class FakeGateway {
         this.server = undefined;
         if (!server) return;
         for (const socket of this.sockets) socket.resetAndDestroy();
-        await new Promise((done) => server.close(done));
+        this.endpoint.closeAllConnections();
+        const listening = [server, this.endpoint].filter((each) => each.listening);
+        await Promise.all(listening.map((each) => new Promise((done) => each.close(done))));
     }
 
     /** Answers the calls of `slow`. */
@@ -117,7 +136,6 @@ export class FakeGateway {
         const reply = Buffer.concat([head, name, Buffer.alloc(4), body]);
         const send = () => socket.write(reply);
         if (isCheck) {
-            if (type === 2) this.passes += 1;
             send();
             return;
         }
@@ -253,7 +271,6 @@ export class TestBalancer {
         this.role = haproxyBalancer(
             {
                 port: 9190,
-                healthCheck: { kind: "thrift", method: "ping", framed: false },
                 slots: 16,
                 networks: ["127.0.0.0/8"],
                 maxConnections: 200,

@@ -111,7 +111,6 @@ function balancerRole(layout: Layout): Role {
                 service: "gateway-sample",
                 datacenter: "dc1",
                 port: 9190,
-                healthCheck,
                 networks: ["10.0.0.0/16"],
                 slots: 16,
                 maxConnections: 1000,
@@ -140,7 +139,6 @@ function serfBalancerRole(layout: Layout): Role {
         serfHaproxy(
             {
                 port: 9190,
-                healthCheck,
                 networks: ["10.0.0.0/16"],
                 slots: 16,
                 maxConnections: 1000,
