@@ -170,7 +170,48 @@ export const awsSchema = z.strictObject({
     imageId: resourceId("ami", "an image")
         .exactOptional()
         .describe("the machines' image: Debian 12, or one built from it; pin it to choose when it changes")
-        .meta({ standard: "the newest official Debian 12" }),
+        .meta({ standard: "an official Debian 12; see newestImage" }),
+    newestImage: z
+        .boolean()
+        .default(false)
+        .describe(
+            "without imageId: whether a deployment takes the newest official Debian 12 and replaces all machines if it is another one; otherwise the image stays as it was found first",
+        ),
+    tags: z
+        .record(
+            z
+                .string()
+                .regex(/^(?!aws:|(?:project|stack|managed-by|Name|gateway-consul)$)[\w .:/=+@-]{1,128}$/)
+                .meta({
+                    allowed:
+                        "names of up to 128 letters, digits, spaces and _.:/=+-@, without aws: at the beginning, and none of project, stack, managed-by, Name and gateway-consul",
+                }),
+            z
+                .string()
+                .max(256)
+                .regex(/^[\w .:/=+@-]*$/)
+                .meta({ allowed: "up to 256 letters, digits, spaces and _.:/=+-@" }),
+        )
+        .default({})
+        .describe("tags of every resource, besides project, stack and managed-by"),
+    iam: z
+        .strictObject({
+            path: z
+                .string()
+                .regex(/^\/([\x21-\x2e\x30-\x7e]+\/)*$/)
+                .max(512)
+                .default("/")
+                .describe("the path of roles and instance profiles")
+                .meta({ allowed: "a path that begins and ends with /", example: "/gateway/" }),
+            permissionsBoundary: z
+                .string()
+                .regex(/^arn:aws[a-z-]*:iam::(\d{12}|aws):policy\/[\w+=,.@/-]+$/)
+                .exactOptional()
+                .describe("the policy that limits what roles may allow")
+                .meta({ allowed: "the ARN of a policy", standard: "none" }),
+        })
+        .prefault({})
+        .describe("the identities of machines; their names begin with project and stack"),
     volumeGib: z
         .int()
         .min(8)

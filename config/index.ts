@@ -6,7 +6,7 @@
  */
 import * as pulumi from "@pulumi/pulumi";
 import type { PolicyOverrides } from "../replacement/core/policy";
-import type { HealthCheck } from "../roles/healthCheck";
+import type { CheckSettings, HealthCheck } from "../roles/healthCheck";
 import { advice, contradictions, slotsFor } from "./checks";
 import { inSchemaOrder, isUnreliable, NAMESPACE, namespaceProblem, type Problem, readAgainstSchema } from "./problems";
 import type { ParsedConfig } from "./schema";
@@ -42,8 +42,16 @@ export interface GatewayService {
     readonly argv: readonly string[];
     readonly environment: Readonly<Record<string, string>>;
     readonly healthCheck: HealthCheck;
+    /** How soon a gateway that fails its health check is down. Default: the preset `fast`. */
+    readonly checks?: CheckSettings;
     /** The maximum number of connections from one balancer to one gateway. */
     readonly maxConnections: number;
+    /** How long a connection may wait in a balancer's queue, seconds. Default 1. */
+    readonly queueSeconds?: number;
+    /** The maximum number of connections that wait in a balancer's queue. Default: no limit. */
+    readonly maxQueue?: number;
+    /** How long a client's connection may be idle, seconds. Default 3600. */
+    readonly idleSeconds?: number;
     /** Seconds between SIGTERM and SIGKILL. */
     readonly stopTimeoutSeconds: number;
 }

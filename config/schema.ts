@@ -89,10 +89,52 @@ const service = z.strictObject({
         .default({})
         .describe("environment variables; no secrets, because they are stored in plain text"),
     healthCheck: healthCheckSchema.prefault({ kind: "thrift", method: "ping" }).describe("how to check that it serves"),
+    checks: z
+        .strictObject({
+            preset: z
+                .enum(["fast", "tolerant"])
+                .default("fast")
+                .describe(
+                    "`fast`: a gateway that hangs is out of service within a second, and its calls are ended; `tolerant`: a gateway may pause for 4 seconds, and is out of service within 14",
+                ),
+            intervalMilliseconds: count(50, 60_000)
+                .exactOptional()
+                .describe("the time between checks of a gateway on its machine")
+                .meta({ unit: "milliseconds", example: 500, standard: "100; `tolerant`: 1000" }),
+            timeoutMilliseconds: count(50, 60_000)
+                .exactOptional()
+                .describe("how long a check may take")
+                .meta({ unit: "milliseconds", example: 1000, standard: "275; `tolerant`: 4000" }),
+            failures: count(1, 100)
+                .exactOptional()
+                .describe("the number of consecutive failures until a gateway is out of service")
+                .meta({ example: 3, standard: "2; `tolerant`: 3" }),
+            cutSessions: z
+                .boolean()
+                .exactOptional()
+                .describe("whether the balancers end the connections of a gateway that is out of service")
+                .meta({ example: true, standard: "`true`; `tolerant`: `false`" }),
+        })
+        .prefault({})
+        .describe("how soon a gateway that fails its health check is out of service; Fabio ignores cutSessions"),
     maxConnections: count(1, 1_000_000)
         .default(1000)
         .describe(
             "the maximum number of connections from one balancer to one gateway; further ones wait in the balancer's queue; Fabio ignores this",
+        ),
+    queueSeconds: seconds(1, 3600)
+        .default(1)
+        .describe("how long a connection may wait in a balancer's queue; then it is closed; Fabio ignores this"),
+    maxQueue: count(0, 1_000_000)
+        .exactOptional()
+        .describe(
+            "the maximum number of connections that wait in a balancer's queue; further ones are closed at once, and counted as denied; Fabio ignores this",
+        )
+        .meta({ example: 100, standard: "no limit" }),
+    idleSeconds: seconds(1, 86_400)
+        .default(3600)
+        .describe(
+            "how long a client's connection may be idle before the balancer closes it; an idle connection counts towards maxConnections; Fabio ignores this",
         ),
     stopTimeoutSeconds: seconds(1, 3600)
         .default(30)

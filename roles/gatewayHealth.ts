@@ -7,7 +7,7 @@
 import { endpoint } from "../lib/endpoint";
 import type { Layout } from "../programs/machine";
 import { connectTimeout, haproxyArgv, haproxyBinary, haproxyFile, haproxyUser } from "./haproxy";
-import { type HealthCheck, haproxyCheck } from "./healthCheck";
+import { type CheckPace, type CheckSettings, checkPace, type HealthCheck, haproxyCheck } from "./healthCheck";
 import type { Role } from "./role";
 
 /** The port of the endpoint. */
@@ -19,7 +19,12 @@ export const gatewayHealthService = "gateway-health";
 /** Arguments of {@link gatewayHealth}. */
 export interface GatewayHealthArgs {
     /** The gateway on this machine. */
-    readonly service: { readonly port: number; readonly healthCheck: HealthCheck };
+    readonly service: {
+        readonly port: number;
+        readonly healthCheck: HealthCheck;
+        /** Default: the preset `fast`. */
+        readonly checks?: CheckSettings;
+    };
     /** Lowest version of the tool `haproxy` that will do. */
     readonly haproxyVersion: string;
 }
@@ -43,12 +48,9 @@ export const endpointCheck: readonly string[] = [
     "http-check disable-on-404",
 ];
 
-/**
- * Checks of the gateway, milliseconds: interval, interval after a failure, and timeout. A gateway that hangs is found within
- * 100 + 275 + 25 + 275 = 675 ms. One pass is enough to recover: balancers, Consul and clouds want several passes anyhow.
- */
-const CHECK = { every: 100, again: 25, timeout: 275 } as const;
-const TIMING = `check inter ${CHECK.every}ms fastinter ${CHECK.again}ms fall 2 rise 1`;
+/** One pass is enough to recover: balancers, Consul and clouds want several passes anyhow. */
+const timing = ({ every, again, failures }: CheckPace) =>
+    `check inter ${every}ms fastinter ${again}ms fall ${failures} rise 1`;
 
 /**
  * Connections at a time, and below how long each may take for its request. Whoever opens idle connections must not make Consul
@@ -68,11 +70,12 @@ const answers = [
 
 /** The endpoint's configuration. */
 function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: string): string {
+    const pace = checkPace(service.checks);
     return haproxyFile({
         global: [`maxconn ${CONNECTIONS}`, "nbthread 1", `server-state-file ${stateFile}`],
         defaults: [
             connectTimeout,
-            `timeout check ${CHECK.timeout}ms`,
+            `timeout check ${pace.timeout}ms`,
             "timeout client 5s",
             "timeout server 5s",
             "timeout http-request 1s",
@@ -93,7 +96,7 @@ function config({ service }: GatewayHealthArgs, layout: Layout, stateFile: strin
             "option log-health-checks",
             "load-server-state-from-file global",
             ...haproxyCheck(service.healthCheck),
-            `server gateway ${endpoint(layout.address, service.port)} ${TIMING}`,
+            `server gateway ${endpoint(layout.address, service.port)} ${timing(pace)}`,
         ],
     });
 }

@@ -13,9 +13,6 @@ export function haproxyFile(sections: Sections): string {
     return `${parts.join("\n\n")}\n`;
 }
 
-/** Consecutive passes until a server is up, and consecutive failures until it is down. */
-export const checkCounts = { rise: 2, fall: 2 } as const;
-
 /** How long connecting may take, for `defaults`. */
 export const connectTimeout = "timeout connect 500ms";
 

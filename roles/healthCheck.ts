@@ -40,6 +40,53 @@ export type ThriftField = { readonly id: number } & (
     | { readonly kind: "struct"; readonly fields: readonly ThriftField[] }
 );
 
+/** How soon a gateway that fails its checks is down, and what becomes of its connections. */
+export interface CheckPace {
+    /** Milliseconds between checks. */
+    readonly every: number;
+    /** Milliseconds between checks after a failure. */
+    readonly again: number;
+    /** Milliseconds that a check may take. */
+    readonly timeout: number;
+    /** Consecutive failures until the gateway is down. */
+    readonly failures: number;
+    /** Whether the balancers end the connections of a gateway that is down. */
+    readonly cutsSessions: boolean;
+}
+
+/**
+ * Presets. `fast`: a gateway that hangs is found within 100 + 275 + 25 + 275 = 675 ms, and calls that wait for it end, so that
+ * clients repeat them. `tolerant`: pauses of less than 4 s, such as those of a JVM that collects garbage, fail no check and cost no
+ * call; a gateway that hangs is found within 1 + 4 + 0.5 + 4 + 0.5 + 4 = 14 s, and its calls wait for it.
+ */
+export const checkPaces = {
+    fast: { every: 100, again: 25, timeout: 275, failures: 2, cutsSessions: true },
+    tolerant: { every: 1_000, again: 500, timeout: 4_000, failures: 3, cutsSessions: false },
+} as const satisfies Record<string, CheckPace>;
+
+/** A preset, and what differs from it. */
+export interface CheckSettings {
+    /** Default `fast`. */
+    readonly preset?: keyof typeof checkPaces;
+    readonly intervalMilliseconds?: number;
+    readonly timeoutMilliseconds?: number;
+    readonly failures?: number;
+    readonly cutSessions?: boolean;
+}
+
+/** The pace that settings mean. */
+export function checkPace({ preset = "fast", ...own }: CheckSettings = {}): CheckPace {
+    const pace = checkPaces[preset];
+    const every = own.intervalMilliseconds ?? pace.every;
+    return {
+        every,
+        again: Math.min(pace.again, every),
+        timeout: own.timeoutMilliseconds ?? pace.timeout,
+        failures: own.failures ?? pace.failures,
+        cutsSessions: own.cutSessions ?? pace.cutsSessions,
+    };
+}
+
 /** Thrift's strict binary protocol, version 1: the upper half of the first four bytes. */
 const VERSION = 0x8001_0000;
 /** Kinds of messages, `TMessageType`. */

@@ -69,7 +69,7 @@ export function fixedMachine(name: string, args: FixedMachineArgs, parent: pulum
                 encrypted: true,
                 deleteOnTermination: true,
                 ...(settings.kmsKeyArn ? { kmsKeyId: settings.kmsKeyArn } : {}),
-                tags: { ...commonTags(), ...names.tagsOf(machine) },
+                tags: { ...commonTags(settings), ...names.tagsOf(machine) },
             },
             ...(settings.keyName ? { keyName: settings.keyName } : {}),
             tags: { ...names.tagsOf(machine), ...args.tags },

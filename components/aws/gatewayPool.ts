@@ -85,11 +85,10 @@ export function awsGatewayPool(
     );
     const identity = machineIdentity(
         name,
+        target,
         {
             secrets: secretsOf(shape),
             parameters,
-            kmsKeyArn: settings.kmsKeyArn,
-            region,
             more: [
                 ...rights,
                 { Action: ["autoscaling:CompleteLifecycleAction"], Resource: groupArn(groupName, target, parent) },
@@ -106,7 +105,7 @@ export function awsGatewayPool(
         },
         child,
     );
-    const tags = { ...commonTags(), ...names.tagsOf("gateway") };
+    const tags = { ...commonTags(settings), ...names.tagsOf("gateway") };
     const launchTemplate = new aws.ec2.LaunchTemplate(
         `${name}-template`,
         {

@@ -1,5 +1,7 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import type { AwsContext } from "./context";
+import { iamPrefix } from "./naming";
 import type { SecretParameters } from "./secrets";
 
 /** A statement of a policy that allows something. */
@@ -14,11 +16,6 @@ export interface MachineRights {
     /** Names of the secrets that they read. */
     readonly secrets: readonly string[];
     readonly parameters: SecretParameters;
-    /**
-     * The KMS key of those secrets; undefined: AWS's own, with which everyone can decrypt who may read the parameter.
-     */
-    readonly kmsKeyArn: string | undefined;
-    readonly region: string;
     /** Permissions besides reading their secrets. */
     readonly more: readonly Allow[];
 }
@@ -34,13 +31,18 @@ export interface MachineIdentity {
 /** Creates the role of the machines of one kind, which allows only what they need. */
 export function machineIdentity(
     name: string,
+    context: Pick<AwsContext, "names" | "region" | "settings">,
     rights: MachineRights,
     options: pulumi.CustomResourceOptions,
 ): MachineIdentity {
+    const { path, permissionsBoundary } = context.settings.iam;
+    const named = { namePrefix: iamPrefix(context.names, name), path };
     const role = new aws.iam.Role(
         `${name}-role`,
         {
+            ...named,
             description: "Machines of the API gateway's deployment",
+            ...(permissionsBoundary === undefined ? {} : { permissionsBoundary }),
             assumeRolePolicy: JSON.stringify({
                 Version: "2012-10-17",
                 Statement: [{ Effect: "Allow", Principal: { Service: "ec2.amazonaws.com" }, Action: "sts:AssumeRole" }],
@@ -54,19 +56,23 @@ export function machineIdentity(
             role: role.id,
             policy: pulumi.jsonStringify({
                 Version: "2012-10-17",
-                Statement: statements(rights).map((allow) => ({ Effect: "Allow", ...allow })),
+                Statement: statements(context, rights).map((allow) => ({ Effect: "Allow", ...allow })),
             }),
         },
         options,
     );
-    const profile = new aws.iam.InstanceProfile(`${name}-profile`, { role: role.name }, options);
+    const profile = new aws.iam.InstanceProfile(`${name}-profile`, { ...named, role: role.name }, options);
     return { profile, role, policy };
 }
 
-function statements({ secrets, parameters, kmsKeyArn, region, more }: MachineRights): Allow[] {
+function statements(
+    { region, settings: { kmsKeyArn } }: Pick<AwsContext, "region" | "settings">,
+    { secrets, parameters, more }: MachineRights,
+): Allow[] {
     const arns = secrets.map((secret) => (parameters[secret] as aws.ssm.Parameter).arn);
     return [
         { Action: ["ssm:GetParameters"], Resource: arns },
+        // With AWS's own key, everyone can decrypt who may read the parameter.
         ...(kmsKeyArn
             ? [
                   {

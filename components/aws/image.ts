@@ -1,5 +1,7 @@
 import * as aws from "@pulumi/aws";
 import type * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
+import type { AwsConfig } from "../../config";
 
 /** The image that machines boot from. */
 export interface MachineImage {
@@ -12,10 +14,19 @@ export interface MachineImage {
 const DEBIAN = "136693071363";
 
 /**
- * The given image, or the newest official Debian 12 for x86-64. The newest one changes every few weeks, and the next
- * deployment then replaces every machine, one after the other. `gateway:aws.imageId` pins it.
+ * The given image, or an official Debian 12 for x86-64: the newest when the deployment is made, and the same from then on. A newer
+ * one appears every few weeks. To take it at once would replace every machine by an unrelated change, or by one between a
+ * preview and its deployment. With `gateway:aws.newestImage` a deployment takes it.
+ *
+ * @param opts with AWS's provider.
+ * @param randomProvider Pulumi's provider of random values.
  */
-export function machineImage(imageId: string | undefined, options: pulumi.InvokeOptions): MachineImage {
+export function machineImage(
+    name: string,
+    { imageId, newestImage }: Pick<AwsConfig, "imageId" | "newestImage">,
+    opts: { readonly parent: pulumi.Resource; readonly provider: pulumi.ProviderResource },
+    randomProvider: pulumi.ProviderResource,
+): MachineImage {
     const found = aws.ec2.getAmiOutput(
         imageId
             ? { filters: [{ name: "image-id", values: [imageId] }] }
@@ -27,7 +38,15 @@ export function machineImage(imageId: string | undefined, options: pulumi.Invoke
                       { name: "virtualization-type", values: ["hvm"] },
                   ],
               },
-        options,
+        opts,
     );
-    return { id: found.id, rootDevice: found.rootDeviceName };
+    if (imageId) return { id: found.id, rootDevice: found.rootDeviceName };
+    // Nobody needs its value. It remembers in the state which image was found.
+    const kept = new random.RandomId(
+        name,
+        { byteLength: 1, keepers: { id: found.id, rootDevice: found.rootDeviceName } },
+        { parent: opts.parent, provider: randomProvider, ignoreChanges: newestImage ? [] : ["keepers"] },
+    );
+    const part = (key: string) => kept.keepers.apply((keepers) => keepers?.[key] ?? "");
+    return { id: part("id"), rootDevice: part("rootDevice") };
 }

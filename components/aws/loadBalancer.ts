@@ -31,7 +31,7 @@ export function awsLoadBalancer(
     parent: pulumi.Resource,
 ): BalancersOutputs<AwsLoadBalancer> {
     const { discovery, stack, service, port, slots, drainSeconds } = args;
-    const { network, nlb, settings, region, files, names } = target;
+    const { network, nlb, files, names } = target;
     const { parameters, rights, credentials } = discovery.resources;
     const child = { parent, dependsOn: [credentials] };
     const role = (index: number, registry: Registry, address: string, networks: readonly string[]) => {
@@ -49,11 +49,7 @@ export function awsLoadBalancer(
         child,
     );
     nlb.openTo(name, port, child);
-    const identity = machineIdentity(
-        name,
-        { secrets: secretsOf(shape), parameters, kmsKeyArn: settings.kmsKeyArn, region, more: rights },
-        child,
-    );
+    const identity = machineIdentity(name, target, { secrets: secretsOf(shape), parameters, more: rights }, child);
     const { targetGroup, listener } = nlb.send(
         {
             name: `${name}-targets`,

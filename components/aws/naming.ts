@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { AwsConfig } from "../../config";
 
 /** The names of a target's resources, where AWS or people need names that are known in advance. */
 export interface AwsNames {
@@ -29,9 +30,17 @@ export function awsNames(target: string): AwsNames {
 }
 
 /**
- * Tags of every resource. The provider adds them, except to what an AutoScaling group launches, where AWS wants them
- * separately.
+ * Tags of every resource: the user's own, and whose it is. The provider adds them, except to what an AutoScaling group
+ * launches, where AWS wants them separately.
  */
-export function commonTags(): Record<string, string> {
-    return { project: pulumi.getProject(), stack: pulumi.getStack(), "managed-by": "pulumi" };
+export function commonTags({ tags }: Pick<AwsConfig, "tags">): Record<string, string> {
+    return { ...tags, project: pulumi.getProject(), stack: pulumi.getStack(), "managed-by": "pulumi" };
+}
+
+/** The most characters that IAM takes as the beginning of a name that it completes. */
+const IAM_PREFIX = 38;
+
+/** The beginning of a name in IAM. It begins with project and stack, so that a policy can be limited to them. */
+export function iamPrefix({ stack }: Pick<AwsNames, "stack">, what: string): string {
+    return `${`${stack}-${what}`.slice(0, IAM_PREFIX - 1)}-`;
 }

@@ -15,14 +15,14 @@ export const emulatorCredentials = { accessKey: "test", secretKey: "test" } as c
  */
 export function awsProvider(
     name: string,
-    { region = "", emulator }: AwsConfig,
+    { region = "", emulator, tags }: AwsConfig,
     opts: pulumi.ResourceOptions,
 ): aws.Provider {
     return new aws.Provider(
         name,
         {
             region: region as aws.Region,
-            defaultTags: { tags: commonTags() },
+            defaultTags: { tags: commonTags({ tags }) },
             ...(emulator
                 ? {
                       ...emulatorCredentials,

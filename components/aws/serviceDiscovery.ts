@@ -76,13 +76,13 @@ export function awsConsulDiscovery(
     parent: pulumi.Resource,
 ): DiscoveryOutputs<AwsServiceDiscovery> {
     const { datacenter, gatewayService } = args;
-    const { network, nlb, settings, region, files, names } = target;
+    const { network, nlb, settings, files, names } = target;
     const indices = [...Array(args.servers).keys()];
     const places = indices.map((index) => network.fixed("discovery", index));
     const addresses = pulumi.all(places.map(({ address }) => address));
     const credentials = new Credentials(
         `${name}-credentials`,
-        { datacenter, servers: addresses, keys: randomKeys(`${name}-keys`, { parent }) },
+        { datacenter, servers: addresses, gatewayService, keys: randomKeys(`${name}-keys`, { parent }) },
         { parent },
     );
     const child = { parent, dependsOn: [credentials] };
@@ -125,11 +125,7 @@ export function awsConsulDiscovery(
         { vpcId: network.vpcId, members: network.members, nlb: nlb.group, tags: names.tagsOf("discovery") },
         child,
     );
-    const identity = machineIdentity(
-        name,
-        { secrets: secretNames, parameters, kmsKeyArn: settings.kmsKeyArn, region, more: [FIND_SERVERS] },
-        child,
-    );
+    const identity = machineIdentity(name, target, { secrets: secretNames, parameters, more: [FIND_SERVERS] }, child);
     const { targetGroup, listener } = nlb.send(
         {
             name: `${name}-targets`,

@@ -54,12 +54,10 @@ export class AwsTarget
         super("gateway:aws:Target", name, {}, opts);
         const child = { parent: this, aliases: [onceAtTheTop] };
         const provider = this.getProvider("aws:ec2:Vpc") ?? awsProvider(`${name}-provider`, settings, child);
-        this.providers = [
-            provider,
-            projectProvider(this, `${name}-project-provider`, child),
+        const randomProvider =
             this.getProvider("random:index:RandomBytes") ??
-                new random.Provider(`${name}-random-provider`, {}, { parent: this }),
-        ];
+            new random.Provider(`${name}-random-provider`, {}, { parent: this });
+        this.providers = [provider, projectProvider(this, `${name}-project-provider`, child), randomProvider];
         this.region = settings.region;
         this.settings = settings;
         this.files = files;
@@ -70,7 +68,7 @@ export class AwsTarget
         const withProvider = { ...child, providers: [provider] };
         this.network = new AwsNetwork(`${name}-network`, parts, withProvider);
         this.nlb = new AwsNetworkLoadBalancer(`${name}-edge`, { ...parts, network: this.network }, withProvider);
-        this.image = machineImage(settings.imageId, { parent: this.network });
+        this.image = machineImage(`${name}-image`, settings, { parent: this, provider }, randomProvider);
         this.letOut(`${name}-network`);
         this.registerOutputs({ vpcId: this.network.vpcId, dnsName: this.nlb.dnsName });
     }

@@ -9,6 +9,8 @@ export interface CredentialsArgs {
     readonly servers: pulumi.Input<pulumi.Input<string>[]>;
     /** The registry. Default `consul`. It cannot be changed while anything runs. */
     readonly registry?: RegistryKind;
+    /** The name under which gateways are registered. It cannot be changed while anything runs. Default: not known. */
+    readonly gatewayService?: string;
     /**
      * Keys of a new deployment, by the secret's name. Default: made with the other secrets. They are taken once: a
      * deployment that has keys keeps them, because its machines could not talk to each other during a change.

@@ -8,7 +8,7 @@ import * as x509 from "@peculiar/x509";
 import { isReplacement } from "../../replacement/serverMetadata";
 import { tokenSecrets } from "../../roles/consulAcl";
 import type { RegistryKind } from "../machineRoles";
-import { stackChangeProblem } from "../stackChange";
+import { serviceChangeProblem, stackChangeProblem } from "../stackChange";
 
 /** What the credentials are for. */
 export interface CredentialsInputs {
@@ -17,12 +17,14 @@ export interface CredentialsInputs {
     readonly servers: readonly string[];
     /** The registry. Default `consul`. It cannot be changed while anything runs. */
     readonly registry?: RegistryKind;
+    /** The name under which gateways are registered. It cannot be changed while anything runs. Default: not known. */
+    readonly gatewayService?: string;
     /** Keys of a new deployment, by the secret's name. Default: made with the other secrets. */
     readonly keys?: Readonly<Record<string, string>>;
 }
 
 /** The credentials. All of `secrets` is secret; the rest is public. */
-export interface CredentialsOutputs extends Omit<CredentialsInputs, "keys"> {
+export interface CredentialsOutputs extends Omit<CredentialsInputs, "keys" | "gatewayService"> {
     readonly caCertificate: string;
     readonly serverCertificate: string;
     /** ISO 8601. A deployment renews the certificate 120 days before. */
@@ -140,8 +142,13 @@ export async function create(inputs: CredentialsInputs): Promise<{ id: string; o
 /** A deployment starts with its credentials, so a change that cannot be made is refused here. */
 export async function check(olds: Partial<CredentialsInputs>, news: CredentialsInputs) {
     const existed = olds.datacenter !== undefined;
-    const reason = existed ? stackChangeProblem(olds.registry ?? "consul", news.registry ?? "consul") : undefined;
-    return { inputs: news, failures: reason === undefined ? [] : [{ property: "registry", reason }] };
+    if (!existed) return { inputs: news, failures: [] };
+    const problems = {
+        registry: stackChangeProblem(olds.registry ?? "consul", news.registry ?? "consul"),
+        gatewayService: serviceChangeProblem(olds.gatewayService, news.gatewayService),
+    };
+    const failures = Object.entries(problems).flatMap(([property, reason]) => (reason ? [{ property, reason }] : []));
+    return { inputs: news, failures };
 }
 
 /**

@@ -35,7 +35,11 @@ export function localConsulDiscovery(
     const indices = [...Array(args.servers).keys()];
     const addresses = indices.map(places.discovery);
     const { datacenter, gatewayService } = args;
-    const credentials = new Credentials(`${name}-credentials`, { datacenter, servers: addresses }, { parent });
+    const credentials = new Credentials(
+        `${name}-credentials`,
+        { datacenter, servers: addresses, gatewayService },
+        { parent },
+    );
     const cluster = credentials.caCertificate.apply((caCertificate) =>
         consulCluster({ datacenter, join: addresses, servers: args.servers, caCertificate }),
     );

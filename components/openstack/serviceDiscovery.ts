@@ -70,7 +70,11 @@ export function openstackConsulDiscovery(
     const indices = [...Array(servers).keys()];
     const places = indices.map((index) => network.address("discovery", index));
     const addresses = pulumi.all(places);
-    const credentials = new Credentials(`${name}-credentials`, { datacenter, servers: addresses }, child);
+    const credentials = new Credentials(
+        `${name}-credentials`,
+        { datacenter, servers: addresses, gatewayService },
+        child,
+    );
     const secrets = allSecrets(target, credentials.secrets);
     const cluster = pulumi
         .all([addresses, credentials.caCertificate])

@@ -33,6 +33,8 @@ export interface PlanSettings {
     readonly fullHealth: number;
     /** Connections that one backend may have at a time. */
     readonly maxConnections: number;
+    /** Whether a backend that is down keeps its sessions. Default false. */
+    readonly keepsSessions?: boolean;
 }
 
 /** Changes, and what remains after them. */
@@ -142,7 +144,7 @@ export function plan(
     }
 
     const closed = new Set(actions.filter(({ kind }) => kind === "close").map(({ slot }) => slot));
-    for (const { name, health, sessions } of occupied) {
+    for (const { name, health, sessions } of settings.keepsSessions ? [] : occupied) {
         if (health === "down" && sessions > 0 && !closed.has(name)) actions.push({ kind: "cut", slot: name });
     }
 

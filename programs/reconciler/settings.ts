@@ -29,4 +29,6 @@ export interface ReconcilerSettings {
     readonly fullHealth: number;
     /** Connections that one backend may have at a time. */
     readonly maxConnections: number;
+    /** Whether a backend that is down keeps its sessions, in the hope that it only paused. Default false: they are ended. */
+    readonly keepsSessions?: boolean;
 }

@@ -4,15 +4,8 @@ import { endpoint } from "../../lib/endpoint";
 import type { Layout } from "../../programs/machine";
 import type { ReconcilerSettings } from "../../programs/reconciler/settings";
 import { endpointCheck } from "../gatewayHealth";
-import {
-    checkCounts,
-    connectTimeout,
-    haproxyArgv,
-    haproxyBinary,
-    haproxyFile,
-    haproxyProgram,
-    haproxyUser,
-} from "../haproxy";
+import { connectTimeout, haproxyArgv, haproxyBinary, haproxyFile, haproxyProgram, haproxyUser } from "../haproxy";
+import { type CheckSettings, checkPace } from "../healthCheck";
 import { nodeBinary } from "../node";
 import type { Role } from "../role";
 
@@ -37,8 +30,16 @@ export interface HaproxyBalancerArgs {
     readonly slots: number;
     /** The networks of the gateways, in CIDR notation. Nothing else gets calls, whatever the registry says. */
     readonly networks: readonly string[];
-    /** Connections that one gateway takes from this balancer at a time. */
+    /** Connections that one gateway takes from this balancer at a time. More wait in a queue. */
     readonly maxConnections: number;
+    /** How long a connection may wait in the queue, seconds. Default 1. */
+    readonly queueSeconds?: number;
+    /** The most connections that wait; further ones are refused at once. Default: no limit. */
+    readonly maxQueue?: number;
+    /** How long a connection may be idle, seconds. Default 3600. */
+    readonly idleSeconds?: number;
+    /** How soon a gateway is down, and what becomes of its connections. Default: the preset `fast`. */
+    readonly checks?: CheckSettings;
     /** Longest time that a gateway keeps its connections after it has left, seconds. */
     readonly drainSeconds: number;
     /** The bundled program `programs/reconciler`. */
@@ -77,13 +78,25 @@ const EMPTY = "gateway.invalid:1 disabled init-addr last,127.0.0.1";
 const FEWEST_SLOTS = 16;
 /** Connections left for the status page. Without them clients could make whoever watches it find the balancer dead. */
 const STATUS_CONNECTIONS = 100;
+/** Health checks of the gateways' endpoints: milliseconds, and consecutive results until a server is up or down. */
+interface EndpointPace {
+    readonly every: number;
+    readonly again: number;
+    readonly timeout: number;
+    readonly rise: number;
+    readonly fall: number;
+}
+
 /**
- * Health checks of the gateways' endpoints, milliseconds: interval, interval after a failure, and timeout. A machine that hangs
- * is down after at most 200 + 350 + 50 + 350 = 950 ms. So is a gateway that hangs, after the 675 ms in which its endpoint finds
- * it and 200 + 50 more: before clients with a deadline of one second give up and reconnect. Until then the connections that
- * hang there steer new ones away from it, because `balance` goes by their number.
+ * With `fast`, a machine that hangs is down after at most 200 + 350 + 50 + 350 = 950 ms. So is a gateway that hangs, after the 675 ms
+ * in which its endpoint finds it and 200 + 50 more: before clients with a deadline of one second give up and reconnect. Until
+ * then the connections that hang there steer new ones away from it, because `balance` goes by their number.
  */
-const CHECK = { every: 200, again: 50, timeout: 350 } as const;
+const ENDPOINT_PACES: Readonly<Record<NonNullable<CheckSettings["preset"]>, EndpointPace>> = {
+    fast: { every: 200, again: 50, timeout: 350, rise: 2, fall: 2 },
+    // For a machine that pauses as a whole, such as one that is migrated: down after at most 14 s, too.
+    tolerant: { every: 1_000, again: 500, timeout: 4_000, rise: 2, fall: 3 },
+};
 /** Time that a stopping balancer leaves to calls in flight, seconds. */
 const STOP_SECONDS = 5;
 /** Keep-alive: a lost peer is noticed after 60 + 6 · 10 seconds, well before idle connections time out. */
@@ -97,10 +110,11 @@ const keepAlive = (side: "cli" | "srv") => [
 /** HAProxy's configuration as a balancer. */
 export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): string {
     const paths = balancerPaths(layout);
-    const { maxClients = 8_000 } = args;
+    const { maxClients = 8_000, queueSeconds = 1, idleSeconds = 3_600, maxQueue, checks = {} } = args;
+    const pace = ENDPOINT_PACES[checks.preset ?? "fast"];
     const server = [
-        `check inter ${CHECK.every}ms fastinter ${CHECK.again}ms downinter 1s`,
-        `fall ${checkCounts.fall} rise ${checkCounts.rise}`,
+        `check inter ${pace.every}ms fastinter ${pace.again}ms downinter 1s`,
+        `fall ${pace.fall} rise ${pace.rise}`,
         // Failed client connections count as well, and show sooner than any check.
         "observe layer4 error-limit 3 on-error mark-down",
         // The reconciler cuts the sessions of a server that is down. `on-marked-down shutdown-sessions` would also end
@@ -124,11 +138,10 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
         defaults: [
             "mode tcp",
             connectTimeout,
-            `timeout check ${CHECK.timeout}ms`,
-            "timeout queue 1s",
-            // Longer than clients keep idle connections open.
-            "timeout client 1h",
-            "timeout server 1h",
+            `timeout check ${pace.timeout}ms`,
+            `timeout queue ${queueSeconds}s`,
+            `timeout client ${idleSeconds}s`,
+            `timeout server ${idleSeconds}s`,
             "retries 3",
             // To another server at once, not only at the last retry.
             "option redispatch 1",
@@ -136,6 +149,7 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
         [`frontend ${FRONTEND}`]: [
             `bind ${endpoint(args.listen ?? layout.address, args.port)}`,
             `maxconn ${maxClients}`,
+            ...(maxQueue === undefined ? [] : [`tcp-request content reject if { queue(${BACKEND}) ge ${maxQueue} }`]),
             // Only failures: server changes go to standard error anyway.
             "log global",
             "option tcplog",
@@ -178,6 +192,7 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
 /** HAProxy and the reconciler as a part of a balancer's role. Another part writes the backend list. */
 export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role {
     const paths = balancerPaths(layout);
+    const endpointPace = ENDPOINT_PACES[args.checks?.preset ?? "fast"];
     const settings: ReconcilerSettings = {
         list: paths.list,
         networks: args.networks,
@@ -188,7 +203,8 @@ export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role
         status: paths.status,
         drainTimeout: args.drainSeconds * 1000,
         stopTimeout: STOP_SECONDS * 1000,
-        fullHealth: checkCounts.rise + checkCounts.fall - 1,
+        fullHealth: endpointPace.rise + endpointPace.fall - 1,
+        ...(checkPace(args.checks).cutsSessions ? {} : { keepsSessions: true }),
         maxConnections: args.maxConnections,
     };
     const reconciler = [`${layout.bin}/node`, paths.reconciler, "--config", paths.reconcilerConfig];

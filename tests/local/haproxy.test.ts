@@ -6,9 +6,10 @@ import { createServer, get } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { waitFor } from "../../lib/wait";
 import { gatewayHealth, healthUrl } from "../../roles/gatewayHealth";
-import type { HealthCheck } from "../../roles/healthCheck";
+import type { CheckSettings, HealthCheck } from "../../roles/healthCheck";
 import { balancerStatusUrl, haproxyBalancer } from "../../roles/loadBalancer/balancer";
 import { processLayout } from "../../roles/render/process";
 import { toolPath } from "../../toolchain";
@@ -230,10 +231,41 @@ describe("HAProxy", function () {
         assert.equal(await counted(), "20");
     });
 
+    it("closes idle connections after their time, and what does not fit into the queue at once", async () => {
+        const settings = { maxConnections: 1, maxQueue: 1, queueSeconds: 20, idleSeconds: 3 };
+        const lb = new TestBalancer(testNetwork()(21), haproxy, settings);
+        cleanups.push(() => lb.stop());
+        const a = await gateway(testNetwork()(1));
+        await lb.start(a.backend("gw-0"));
+        const column = async (proxy: string, name: string) => {
+            const [heading = "", ...rows] = (await lb.runtime.ask("show stat")).split("\n");
+            const row = rows.find((each) => each.startsWith(proxy))?.split(",") ?? [];
+            return row[heading.replace("# ", "").split(",").indexOf(name)];
+        };
+        // During the slow start there is no limit.
+        await waitFor("the limit", async () => (await column("gateways,gw1,", "slim")) === "1", 15_000);
+        const [idle, waiting] = [lb.client(), lb.client()];
+        cleanups.push(() => [idle, waiting].map((client) => client.close()));
+        await idle.call();
+        const call = waiting.call();
+        await waitFor("the second to wait", async () => (await column("gateways,BACKEND", "qcur")) === "1", 2_000);
+        const begun = Date.now();
+        await assert.rejects(callOnce(lb.address, 9190));
+        assert.ok(Date.now() - begun < 1_000, "it is told at once");
+        assert.equal(await column("clients,FRONTEND", "dreq"), "1", "it is counted");
+        await call;
+        assert.ok(idle.closed, "the idle one gave its place away");
+    });
+
     describe("as a gateway's health endpoint", () => {
-        async function startEndpoint(healthCheck: HealthCheck, port: number, address: string, directory = folder()) {
+        async function startEndpoint(
+            healthCheck: HealthCheck,
+            port: number,
+            address: string,
+            { directory = folder(), checks = {} }: { directory?: string; checks?: CheckSettings } = {},
+        ) {
             const layout = processLayout("gw-test", address);
-            const role = gatewayHealth({ service: { port, healthCheck }, haproxyVersion: "2.6" }, layout);
+            const role = gatewayHealth({ service: { port, healthCheck, checks }, haproxyVersion: "2.6" }, layout);
             writeRole(directory, role);
             const argv = role.services[0]?.argv ?? [];
             const run = new TestProcess([haproxy, ...argv.slice(1)], directory, join(directory, "log"));
@@ -276,11 +308,33 @@ describe("HAProxy", function () {
             const a = await gateway(address, false);
             a.health = "exception";
             const directory = folder();
-            const ask = await startEndpoint(thrift, 9190, address, directory);
+            const ask = await startEndpoint(thrift, 9190, address, { directory });
             const log = () => readFileSync(join(directory, "log"), "utf8");
             await waitFor("the answer", () => /the server answered 'Draining'/.test(log()), 3_000);
             a.health = "reply";
             await toSay(200, ask);
+        });
+
+        it("lets a gateway pause for 3 s with calls in flight, if it is to be tolerant", async () => {
+            const network = testNetwork();
+            const a = await gateway(network(1), false);
+            const checks = { preset: "tolerant" } as const;
+            const ask = await startEndpoint(thrift, 9190, network(1), { checks });
+            await toSay(200, ask);
+            const lb = new TestBalancer(network(21), haproxy, { checks });
+            cleanups.push(() => lb.stop());
+            await lb.start(a.backend("gw-0"));
+            const clients = Array.from({ length: 20 }, () => lb.client());
+            cleanups.push(() => clients.map((client) => client.close()));
+            const calls = clients.map((client) => client.call("slow"));
+            await waitFor("the calls to arrive", () => a.calls === 20, 3_000);
+            a.health = "silence";
+            await delay(3_000);
+            a.health = "reply";
+            assert.equal(await ask(), 200);
+            a.release();
+            await Promise.all(calls);
+            assert.match((await lb.server(a))?.status ?? "", /^UP/);
         });
 
         it("answers beside many connections without a request, and ends those", async () => {

@@ -57,7 +57,12 @@ describe("a gateway in another language", function () {
     });
 
     /** Deploys the server as one of its kinds, with a health check. @returns what the engine did. */
-    async function deployAs(kind: string, healthCheck: object, port = PORT): Promise<string[]> {
+    async function deployAs(
+        kind: string,
+        healthCheck: object,
+        port = PORT,
+        name = "python-gateway",
+    ): Promise<string[]> {
         options = {
             say: () => undefined,
             signal: new AbortController().signal,
@@ -67,7 +72,7 @@ describe("a gateway in another language", function () {
                 "gateway:consulObjects": false,
                 "gateway:loadBalancer": { port: PORT, drainSeconds: 5 },
                 "gateway:service": {
-                    name: "python-gateway",
+                    name,
                     port,
                     install: { kind: "archive", ...archive },
                     argv: ["bin/server", kind, "--apiserver.host={address}", "--apiserver.port={port}"],
@@ -203,6 +208,15 @@ describe("a gateway in another language", function () {
                 await watched;
                 await inRotation(2);
                 assert.ok(fewest >= 1, "each balancer always had a gateway");
+            }));
+
+        it("does not change its name in Consul while it runs, and says what to do", () =>
+            calls("refused new name", async () => {
+                await assert.rejects(
+                    deployAs("both", complete, 8931, "users-api"),
+                    /cannot change service.name from python-gateway to users-api without losing calls.*nothing was changed/,
+                );
+                await inRotation(2);
             }));
     });
 

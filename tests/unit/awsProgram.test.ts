@@ -412,6 +412,45 @@ describe("the whole program on AWS", function () {
         assert.deepEqual(awsDevStack["pulumi:disable-default-providers"], ["*"]);
     });
 
+    it("keeps the image that was found first, until it is asked for the newest or given one", async () => {
+        const RANDOM_ID = "random:index/randomId:RandomId";
+        const { resources } = await deployment();
+        const kept = named(resources, "aws-image", RANDOM_ID);
+        assert.deepEqual(kept.inputs.keepers, { id: "ami-00000000000000001", rootDevice: "/dev/xvda" });
+        assert.deepEqual(kept.ignoreChanges, ["keepers"]);
+        assert.equal(named(resources, "aws-pool-template", TEMPLATE).inputs.imageId, "ami-00000000000000001");
+        const newest = await program(aws({ newestImage: true }));
+        assert.deepEqual(named(newest.resources, "aws-image", RANDOM_ID).ignoreChanges, []);
+        const given = await program(aws({ imageId: "ami-00000000000000001" }));
+        assert.deepEqual(ofType(given.resources, RANDOM_ID), []);
+    });
+
+    it("gives identities names by which they can be told, and the path, boundary and tags that were asked for", async () => {
+        const permissionsBoundary = "arn:aws:iam::123456789012:policy/limits";
+        const iam = { path: "/gateways/", permissionsBoundary };
+        const { resources } = await program(aws({ iam, tags: { team: "operations" } }));
+        const roles = ofType(resources, "aws:iam/role:Role");
+        assert.deepEqual(
+            roles.map(({ inputs }) => [inputs.namePrefix, inputs.path, inputs.permissionsBoundary]),
+            ["aws-balancer", "aws-discovery", "aws-pool"].map((name) => [
+                `gateway-test-${name}-`,
+                "/gateways/",
+                permissionsBoundary,
+            ]),
+        );
+        for (const { inputs } of ofType(resources, "aws:iam/instanceProfile:InstanceProfile")) {
+            assert.match(String(inputs.namePrefix), /^gateway-test-aws-.*-$/);
+            assert.equal(inputs.path, "/gateways/");
+        }
+        const { tags } = JSON.parse(
+            String(named(resources, "aws-provider", "pulumi:providers:aws").inputs.defaultTags),
+        );
+        assert.deepEqual(tags, { team: "operations", project: "gateway", stack: "test", "managed-by": "pulumi" });
+        // An AutoScaling group's instances and volumes do not get the provider's tags.
+        const template = JSON.stringify(named(resources, "aws-pool-template", TEMPLATE).inputs);
+        assert.match(template, /"team":"operations"/);
+    });
+
     it("lets agents find the servers by tag, and by address where that fails", async () => {
         const { resources } = await deployment();
         const { text } = decodeUserData(named(resources, "aws-pool-template", TEMPLATE).inputs.userData);
@@ -627,7 +666,7 @@ describe("the whole program on AWS", function () {
 
             it("makes the keys that machines share with Pulumi's random provider, as secrets", async () => {
                 const { resources } = await deployment(stack);
-                const made = resources.filter(({ type }) => type.startsWith("random:"));
+                const made = resources.filter(({ name, type }) => type.startsWith("random:") && name.includes("keys"));
                 assert.deepEqual(
                     byName(made).map(({ name, type, inputs }) => [name, type, inputs.length]),
                     [

@@ -82,6 +82,19 @@ describe("the credentials of a local deployment", () => {
         }
     });
 
+    it("refuse another name of the service before anything is done, and take one for a deployment that had none", async () => {
+        const named = (gatewayService: string) => ({ ...inputs, gatewayService });
+        const refusal = async (olds: object, news: credentials.CredentialsInputs) =>
+            (await credentials.check(olds, news)).failures
+                .map(({ property, reason }) => `${property}: ${reason}`)
+                .join();
+        assert.match(await refusal(named("a"), named("b")), /^gatewayService: .* from a to b .* second environment/);
+        assert.equal(await refusal(named("a"), named("a")), "");
+        assert.equal(await refusal(inputs, named("a")), "");
+        assert.equal(await refusal({}, named("a")), "");
+        assert.deepEqual(await credentials.diff("id", outs, named("a")), { changes: false, replaces: [] });
+    });
+
     it("have no secret outside of secrets", () => {
         const { secrets, ...open } = outs;
         const text = JSON.stringify(open);

@@ -304,6 +304,8 @@ describe("the plan", () => {
     it("ends the connections of a backend that is down, once, whether it stays or leaves", () => {
         const down = { health: "down", checks: 0, limit: 0, sessions: 2 } as const;
         assert.deepEqual(kinds(plan([slot(1, a, down), slot(2, b)], [a, b], nothing, 0, settings)), ["cut gw1"]);
+        const patient = { ...settings, keepsSessions: true };
+        assert.deepEqual(kinds(plan([slot(1, a, down), slot(2, b)], [a, b], nothing, 0, patient)), []);
         assert.deepEqual(kinds(plan([slot(1, a, down), slot(2, b)], [b], nothing, 0, settings)), [
             "drain gw1",
             "cut gw1",
