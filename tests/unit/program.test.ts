@@ -488,6 +488,7 @@ describe("the components on target local", function () {
         assert.equal(result.secret, true);
         assert.deepEqual(inputsOf(named(resources, "d-credentials")), {
             datacenter: "dc7",
+            gatewayService: "calls",
             servers: ["127.77.3.11", "127.77.3.12", "127.77.3.13"],
         });
     });
