@@ -43,11 +43,15 @@ export function observeWith(observers: Observers): Observe {
             ...observers.balancers.map((balancer) => tryTo(() => balancerStates(balancer, observers.timeoutSeconds))),
         ]);
         const time = observers.clock.now();
-        const found = strangersTo(first.value?.slots ?? [], observers.consul ? consul.value : undefined, balancers);
+        const found = strangersTo(first.value?.slots ?? [], consul.value, balancers);
         strangers = new Map([...found].map((stranger) => [stranger, strangers.get(stranger) ?? time]));
         // Somebody changes the pool, and the state will say so. Rules about most of the pool must not go by its former size.
         const isNews = [...strangers.values()].some((since) => time - since < strangerSeconds);
-        const wanted = isNews && !fresh ? await tryTo(() => wantedServers(observers, false, poolMaxAge.gone)) : first;
+        // A state that could not be read is not asked for again at once: that would only take longer.
+        const wanted =
+            first.value && isNews && !fresh
+                ? await tryTo(() => wantedServers(observers, false, poolMaxAge.gone))
+                : first;
         const { slots = [], stateVersion, views } = wanted.value ?? {};
         const states = new Map(observers.balancers.map(({ name }, index) => [name, balancers[index]?.value] as const));
         const request = asked.value && time - asked.value.when < requestLifetime ? asked.value : undefined;

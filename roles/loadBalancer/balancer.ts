@@ -97,6 +97,7 @@ const ENDPOINT_PACES: Readonly<Record<NonNullable<CheckSettings["preset"]>, Endp
     // For a machine that pauses as a whole, such as one that is migrated: down after at most 14 s, too.
     tolerant: { every: 1_000, again: 500, timeout: 4_000, rise: 2, fall: 3 },
 };
+const endpointPace = ({ preset = "fast" }: CheckSettings = {}) => ENDPOINT_PACES[preset];
 /** Time that a stopping balancer leaves to calls in flight, seconds. */
 const STOP_SECONDS = 5;
 /** Keep-alive: a lost peer is noticed after 60 + 6 · 10 seconds, well before idle connections time out. */
@@ -111,7 +112,7 @@ const keepAlive = (side: "cli" | "srv") => [
 export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): string {
     const paths = balancerPaths(layout);
     const { maxClients = 8_000, queueSeconds = 1, idleSeconds = 3_600, maxQueue, checks = {} } = args;
-    const pace = ENDPOINT_PACES[checks.preset ?? "fast"];
+    const pace = endpointPace(checks);
     const server = [
         `check inter ${pace.every}ms fastinter ${pace.again}ms downinter 1s`,
         `fall ${pace.fall} rise ${pace.rise}`,
@@ -192,7 +193,7 @@ export function balancerConfig(args: HaproxyBalancerArgs, layout: Layout): strin
 /** HAProxy and the reconciler as a part of a balancer's role. Another part writes the backend list. */
 export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role {
     const paths = balancerPaths(layout);
-    const endpointPace = ENDPOINT_PACES[args.checks?.preset ?? "fast"];
+    const { rise, fall } = endpointPace(args.checks);
     const settings: ReconcilerSettings = {
         list: paths.list,
         networks: args.networks,
@@ -203,7 +204,7 @@ export function haproxyBalancer(args: HaproxyBalancerArgs, layout: Layout): Role
         status: paths.status,
         drainTimeout: args.drainSeconds * 1000,
         stopTimeout: STOP_SECONDS * 1000,
-        fullHealth: endpointPace.rise + endpointPace.fall - 1,
+        fullHealth: rise + fall - 1,
         ...(checkPace(args.checks).cutsSessions ? {} : { keepsSessions: true }),
         maxConnections: args.maxConnections,
     };

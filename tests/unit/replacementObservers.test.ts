@@ -436,6 +436,17 @@ describe("an observation", () => {
             assert.deepEqual(ages, [60, 3, 60]);
         });
 
+        it("does not ask twice for a state that cannot be read", async () => {
+            const pool = async (age: number) => {
+                ages.push(age);
+                throw new Error("no answer from the engine in 30 s");
+            };
+            server.answers.set(health, { body: [entry("gw-1", ["passing"])] });
+            const seen = await observeWith({ ...observers, deployment: { pool } })(false);
+            assert.equal(seen.deployment.seen, false);
+            assert.deepEqual(ages, [60]);
+        });
+
         it("goes by the balancers where there is no Consul", async () => {
             state = [{ name: "gw-0", urn: "urn:gw-0", serverId: "a", address: "10.0.0.1" }];
             const observe = observeWith({ ...observers, deployment, consul: undefined });
